@@ -1,0 +1,6 @@
+//! The daemon: [`Core`] holds all policy, the edge turns its effects into system calls.
+#![forbid(unsafe_code)]
+
+mod core;
+
+pub use self::core::{ChildId, ConnId, Core, Effect, Event, ExitCode, Settings};
