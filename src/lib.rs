@@ -9,5 +9,6 @@
 
 pub mod agent;
 pub mod daemon;
+pub mod executor;
 pub mod log;
 pub mod time;

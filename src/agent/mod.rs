@@ -1,9 +1,22 @@
-//! Agents: a request becomes a [`Command`] to run, its [`Ending`] becomes a result.
+//! Agents: a request becomes a [`Command`] to run, its [`Ending`] becomes an [`Outcome`].
 //!
-//! One file per standard. Nothing here runs anything: `sys` does.
+//! One file per standard: `ocf` so far. Nothing here runs anything: `sys` does.
 #![forbid(unsafe_code)]
 
+mod ocf;
+mod outcome;
+mod output;
+mod parameters;
+
 use std::ffi::CString;
+
+pub use self::outcome::{Outcome, Status, duration};
+pub use self::output::Output;
+pub use self::parameters::{InvalidParameter, Parameters};
+
+/// A child process, numbered by the executor: never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChildId(pub u64);
 
 /// What a child process is to run. Everything is built before the fork; the child only looks the
 /// program up, sets itself up and executes (executor-semantics.md section 6).
@@ -52,4 +65,95 @@ pub enum Stream {
     Stdout,
     /// Standard error.
     Stderr,
+}
+
+/// Which agent a resource uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    /// The standard: `ocf`, `lsb`, `systemd`… Compared without regard to case.
+    pub class: String,
+    /// The provider; only `ocf` has one.
+    pub provider: Option<String>,
+    /// The agent's own name: the cluster calls it type.
+    pub kind: String,
+}
+
+impl Agent {
+    /// Whether both name the same agent: the rule by which a repeated registration is ignored
+    /// (executor-api.md section 3.1).
+    pub fn same(&self, other: &Self) -> bool {
+        let provider = match (&self.provider, &other.provider) {
+            (Some(ours), Some(theirs)) => ours.eq_ignore_ascii_case(theirs),
+            (None, None) => true,
+            _ => false,
+        };
+        provider
+            && self.class.eq_ignore_ascii_case(&other.class)
+            && self.kind.eq_ignore_ascii_case(&other.kind)
+    }
+}
+
+/// One run of one action, as an agent sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// The resource's name.
+    pub resource: &'a str,
+    /// Its agent.
+    pub agent: &'a Agent,
+    /// The requested action.
+    pub action: &'a str,
+    /// Milliseconds between runs, 0 for a one-shot.
+    pub interval: u32,
+    /// All parameters, meta-parameters included.
+    pub parameters: &'a Parameters,
+}
+
+/// Where agents are, and what they are told about it.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Directories below which `<provider>/<type>` is looked up, in order.
+    pub agent_path: Vec<CString>,
+    /// The value of `OCF_ROOT`.
+    pub ocf_root: CString,
+}
+
+/// What a call comes to before anything was run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Run this; then ask [`Call::outcome`].
+    Run(Command),
+    /// The result is known without running anything.
+    Known(Outcome),
+}
+
+impl Call<'_> {
+    /// What to run for this call (executor-semantics.md sections 6.1, 6.3 and 10).
+    pub fn plan(&self, place: &Place) -> Plan {
+        if self.agent.class.eq_ignore_ascii_case("ocf") {
+            return ocf::plan(self, place);
+        }
+        if self.agent.class.eq_ignore_ascii_case("stonith") {
+            return Plan::Known(Outcome::no_fencer(self.is_probe()));
+        }
+        Plan::Known(Outcome::not_installed(&self.agent.kind))
+    }
+
+    /// What the end of its child means (executor-semantics.md section 5).
+    ///
+    /// `timeout` is in milliseconds and only named in the reason; `timed_out` says that the child was killed for it.
+    pub fn outcome(&self, ending: Ending, timed_out: bool, timeout: u32, stderr: &Output) -> Outcome {
+        match ending {
+            Ending::Exited(code) => {
+                Outcome::done(ocf::result(code), stderr.last_after(ocf::EXIT_REASON_PREFIX))
+            }
+            Ending::Signalled(_) if timed_out => Outcome::timed_out(timeout),
+            Ending::Signalled(signal) => Outcome::signalled(signal),
+            Ending::NotRun(step, errno) => Outcome::not_run(&self.agent.kind, step, errno),
+        }
+    }
+
+    /// A monitor that is not recurring.
+    fn is_probe(&self) -> bool {
+        self.interval == 0 && self.action.eq_ignore_ascii_case("monitor")
+    }
 }

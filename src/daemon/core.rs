@@ -5,22 +5,17 @@
 //! The edge and the simulation drive it in the same way. No timeout, order, retry or limit lives
 //! outside.
 
-use std::ffi::CString;
 use std::net::SocketAddr;
 
 use rand_core::CryptoRngCore;
 
-use crate::agent::{Command, Ending, Stream};
+use crate::agent::{ChildId, Command, Ending, Place, Stream};
 use crate::log::Line;
 use crate::time::{Instant, Now};
 
 /// A cluster connection, numbered by the edge: never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
-
-/// A child process, numbered by [`Core`]: never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ChildId(pub u64);
 
 /// What the daemon's exit status says (daemon-lifecycle.md section 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,10 +29,8 @@ pub enum ExitCode {
 /// What [`Core`] needs to know of the configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Directories below which `<provider>/<type>` is looked up, in order.
-    pub agent_path: Vec<CString>,
-    /// The value of `OCF_ROOT` for agents.
-    pub ocf_root: CString,
+    /// Where agents are.
+    pub place: Place,
     /// `PCMK_node_start_state`, told to the cluster at registration.
     pub node_start_state: Option<String>,
 }

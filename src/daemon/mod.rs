@@ -3,4 +3,4 @@
 
 mod core;
 
-pub use self::core::{ChildId, ConnId, Core, Effect, Event, ExitCode, Settings};
+pub use self::core::{ConnId, Core, Effect, Event, ExitCode, Settings};

@@ -1,0 +1,435 @@
+//! Resources and their operations: what runs when, what follows what, and who is told
+//! (executor-semantics.md sections 1 to 5 and 8).
+//!
+//! # Theory of operation
+//!
+//! A registered resource has at most one *active* operation, a queue of *pending* ones behind it, and
+//! the *recurring* ones that have been started at least once. Each resource **name** also has one lane:
+//! at most one process runs in it, whatever it belongs to, and operations that are due wait for the lane
+//! in order. A removed resource keeps its lane until its last process has been reaped.
+//!
+//! # The life of an operation
+//!
+//! Rows are the phases of an operation, columns what happens. *Turn* is the head of the queue finding
+//! nothing active; *lane* is the lane falling free; *deadline* is the one deadline an operation has.
+//!
+//! ```text
+//!            turn         lane         ended            deadline          cancel, stop, unregister
+//! Delayed    waits        -            -                -> Queued         reported cancelled, gone
+//! Queued     -> Blocked   -            -                -                 reported cancelled, gone
+//! Blocked    -            -> Running   -                -                 recurring: reported cancelled, gone
+//!                                                                         one-shot: goes on
+//! Running    -            -            reported, then   killed:           recurring: killed:
+//!                                      recurring: Idle  Killed(TimedOut)  Killed(Cancelled)
+//!                                      one-shot: gone                     one-shot: goes on
+//! Killed     -            -            reported with    warns             recurring: Killed(Cancelled)
+//!                                      the cause
+//! Idle       -            -            -                -> Blocked        reported cancelled, gone
+//! ```
+//!
+//! A repeated request for a recurring operation that exists renames it, has its next result told in any
+//! case and, if it is `Idle`, makes it due at once (section 3.3).
+//!
+//! # Order
+//!
+//! Requests take effect and queue their notifications at once, but nothing starts before
+//! [`Executor::dispatch`]: the reply with the call id is on its way before the operation can end.
+#![forbid(unsafe_code)]
+
+mod operation;
+mod run;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+
+use crate::agent::{Agent, ChildId, Command, Parameters, Place, Status, duration};
+use crate::line;
+use crate::log::{Escaped, Line};
+use crate::time::{Instant, Now};
+
+use self::operation::{Operation, OperationId, Phase};
+
+/// Who asked: a cluster connection or a local client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub u64);
+
+/// Why a request was refused; the number is what the reply says (executor-api.md section 1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Something the request needs is missing or wrong: `-EINVAL`.
+    Invalid = -22,
+    /// No such resource: `-ENODEV`.
+    NoSuchResource = -19,
+    /// Nothing to do it to, or unknown: `-EOPNOTSUPP`.
+    NotSupported = -95,
+    /// A bound has been reached: `-E2BIG`.
+    TooMuch = -7,
+}
+
+/// What `lrmd_rsc_exec` asks for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The number by which its results are known; never 0.
+    pub call_id: u32,
+    /// Who asked.
+    pub client: ClientId,
+    /// The resource's name.
+    pub resource: String,
+    /// `start`, `stop`, `monitor`…
+    pub action: String,
+    /// Milliseconds from the end of one run to the start of the next; 0 for a one-shot.
+    pub interval: u32,
+    /// Milliseconds a run may take; 0 for no limit.
+    pub timeout: u32,
+    /// Milliseconds before it may start.
+    pub start_delay: u32,
+    /// Echoed.
+    pub user_data: Option<String>,
+    /// Completion is told only to `client`.
+    pub notify_requester_only: bool,
+    /// Results equal to the one told last are not told again.
+    pub notify_changes_only: bool,
+    /// Echoed, and handed to the agent.
+    pub parameters: Rc<Parameters>,
+}
+
+/// What a completion notification says (executor-api.md section 4.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// To whom: `None` for every registered client.
+    pub only: Option<ClientId>,
+    /// Of the request that asked for it last.
+    pub call_id: u32,
+    /// The resource's name.
+    pub resource: Rc<str>,
+    /// As requested.
+    pub action: String,
+    /// As requested, in milliseconds.
+    pub interval: u32,
+    /// As requested, in milliseconds.
+    pub timeout: u32,
+    /// As requested, in milliseconds.
+    pub start_delay: u32,
+    /// As requested.
+    pub user_data: Option<String>,
+    /// The result code.
+    pub rc: u8,
+    /// The execution status.
+    pub status: Status,
+    /// Whether the resource is not registered any more.
+    pub deleted: bool,
+    /// Seconds since 1970 when it became active; 0 for later runs and what never started.
+    pub run_time: u64,
+    /// Seconds since 1970 when the result last changed.
+    pub change_time: u64,
+    /// Milliseconds from becoming active to now; 0 for later runs and what never started.
+    pub exec_time: u64,
+    /// Milliseconds from the request to becoming active; 0 for later runs and what never started.
+    pub queue_time: u64,
+    /// Why, for people.
+    pub reason: Option<String>,
+    /// Standard error if there was any, else standard output, else `None`.
+    pub output: Option<Vec<u8>>,
+    /// Exactly as requested.
+    pub parameters: Rc<Parameters>,
+}
+
+/// What the executor wants done.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Run a child; its end comes back by [`Executor::ended`].
+    Spawn(ChildId, Command),
+    /// Kill a child.
+    Kill {
+        /// Its number.
+        child: ChildId,
+        /// Its whole process group, or only the process.
+        group: bool,
+    },
+    /// Tell clients of a result.
+    Notify(Box<Completion>),
+    /// For the log.
+    Log(Line),
+}
+
+/// A resource's name: what is registered under it, and its lane.
+#[derive(Debug)]
+struct Resource {
+    name: Rc<str>,
+    /// `None` once it is unregistered and only its lane is left.
+    registration: Option<Registration>,
+    /// The operation whose process has the lane.
+    running: Option<OperationId>,
+    /// Operations that are due and wait for the lane, in order.
+    waiting: VecDeque<OperationId>,
+}
+
+#[derive(Debug)]
+struct Registration {
+    agent: Rc<Agent>,
+    /// Recurring operations end with the last cluster connection.
+    drop_recurring: bool,
+    active: Option<OperationId>,
+    pending: VecDeque<OperationId>,
+    recurring: Vec<OperationId>,
+}
+
+/// All resources and operations.
+#[derive(Debug)]
+pub struct Executor {
+    place: Place,
+    resources: BTreeMap<Rc<str>, Resource>,
+    operations: BTreeMap<OperationId, Operation>,
+    children: BTreeMap<ChildId, OperationId>,
+    deadlines: BTreeSet<(Instant, OperationId)>,
+    /// Resources that may have a turn or a lane to give.
+    ready: BTreeSet<Rc<str>>,
+    actions: VecDeque<Action>,
+    last_operation: u64,
+    last_child: u64,
+}
+
+impl Executor {
+    /// How many resources may be registered at once.
+    pub const RESOURCES: usize = 100_000;
+
+    /// How many operations may exist at once; a request beyond is refused.
+    pub const OPERATIONS: usize = 200_000;
+
+    /// An executor that knows no resources.
+    pub fn new(place: Place) -> Self {
+        Self {
+            place,
+            resources: BTreeMap::new(),
+            operations: BTreeMap::new(),
+            children: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            ready: BTreeSet::new(),
+            actions: VecDeque::new(),
+            last_operation: 0,
+            last_child: 0,
+        }
+    }
+
+    /// Registers a resource. Registering it again with the same agent changes nothing; with another
+    /// agent it replaces it (executor-api.md section 3.1).
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] for an empty name or agent, [`Refusal::TooMuch`] at [`Executor::RESOURCES`].
+    pub fn register(
+        &mut self,
+        name: &str,
+        agent: Agent,
+        drop_recurring: bool,
+        now: Now,
+    ) -> Result<(), Refusal> {
+        if name.is_empty() || agent.class.is_empty() || agent.kind.is_empty() {
+            return Err(Refusal::Invalid);
+        }
+        match self.registration(name) {
+            Some(registration) if registration.agent.same(&agent) => return Ok(()),
+            Some(_) => {}
+            None if self.resources.len() >= Self::RESOURCES => return Err(Refusal::TooMuch),
+            None => {}
+        }
+        let old = self.take_registration(name, now);
+        let registration = Registration {
+            agent: Rc::new(agent),
+            drop_recurring,
+            active: None,
+            pending: VecDeque::new(),
+            recurring: Vec::new(),
+        };
+        match self.resources.get_mut(name) {
+            Some(resource) => resource.registration = Some(registration),
+            None => {
+                let name: Rc<str> = name.into();
+                let resource = Resource {
+                    name: name.clone(),
+                    registration: Some(registration),
+                    running: None,
+                    waiting: VecDeque::new(),
+                };
+                self.resources.insert(name, resource);
+            }
+        }
+        if let Some(old) = old {
+            self.log(line!(
+                Warning,
+                "Resource {} is registered again with another agent: the old one's operations are cancelled",
+                Escaped(name.as_bytes())
+            ));
+            // Only now, so that their notifications do not call the resource deleted.
+            self.cancel_all(&old.recurring, now);
+        }
+        Ok(())
+    }
+
+    /// Unregisters a resource: what has not started is cancelled, recurring operations too. Returns
+    /// whether an operation of it was active (executor-api.md section 3.3). An unknown one is fine.
+    pub fn unregister(&mut self, name: &str, now: Now) -> bool {
+        let Some(old) = self.take_registration(name, now) else { return false };
+        self.cancel_all(&old.recurring, now);
+        self.forget_empty(name);
+        old.active.is_some()
+    }
+
+    /// The agent a resource was registered with.
+    pub fn agent(&self, name: &str) -> Option<&Agent> {
+        self.registration(name).map(|registration| &*registration.agent)
+    }
+
+    /// Queues an operation (executor-semantics.md section 2), or merges it with the recurring one that
+    /// exists (section 3.3).
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] without an action, [`Refusal::NoSuchResource`], [`Refusal::TooMuch`] at
+    /// [`Executor::OPERATIONS`].
+    pub fn execute(&mut self, request: Request, now: Now) -> Result<(), Refusal> {
+        if request.resource.is_empty() || request.action.is_empty() {
+            return Err(Refusal::Invalid);
+        }
+        if self.registration(&request.resource).is_none() {
+            return Err(Refusal::NoSuchResource);
+        }
+        if request.interval > 0
+            && let Some(id) = self.find(&request.resource, &request.action, request.interval)
+        {
+            self.merge(id, request);
+            return Ok(());
+        }
+        if self.operations.len() >= Self::OPERATIONS {
+            return Err(Refusal::TooMuch);
+        }
+        if request.action.eq_ignore_ascii_case("stop") {
+            self.cancel_recurring(&request.resource, now);
+        }
+        let Some(resource) = self.resources.get_mut(&*request.resource) else {
+            return Err(Refusal::NoSuchResource);
+        };
+        let Some(registration) = resource.registration.as_mut() else { return Err(Refusal::NoSuchResource) };
+        self.last_operation += 1;
+        let id = OperationId(self.last_operation);
+        registration.pending.push_back(id);
+        let delay = request.start_delay;
+        self.ready.insert(resource.name.clone());
+        let operation = Operation::new(request, resource.name.clone(), registration.agent.clone(), now.mono);
+        self.operations.insert(id, operation);
+        if delay > 0 {
+            self.set_deadline(id, Some(now.mono.after(delay.into())));
+        }
+        Ok(())
+    }
+
+    /// Cancels the operation with this action and interval (executor-semantics.md section 3.4).
+    ///
+    /// # Errors
+    /// [`Refusal::NoSuchResource`], and [`Refusal::NotSupported`] if nothing can be cancelled: a one-shot
+    /// that runs cannot.
+    pub fn cancel(&mut self, name: &str, action: &str, interval: u32, now: Now) -> Result<(), Refusal> {
+        if self.registration(name).is_none() {
+            return Err(Refusal::NoSuchResource);
+        }
+        let id = self.find(name, action, interval).ok_or(Refusal::NotSupported)?;
+        self.cancel_all(&[id], now);
+        Ok(())
+    }
+
+    /// Every registered resource with its recurring operations' action, interval and timeout
+    /// (executor-api.md section 6.1).
+    pub fn recurring(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = (&str, u32, u32)>)> {
+        self.resources.values().filter_map(|resource| {
+            let registration = resource.registration.as_ref()?;
+            let operations = registration.recurring.iter().filter_map(|id| self.operations.get(id));
+            let described = operations
+                .map(|Operation { request, .. }| (&*request.action, request.interval, request.timeout));
+            Some((&*resource.name, described))
+        })
+    }
+
+    /// The last cluster connection is gone: recurring operations of resources that were registered so end
+    /// (executor-semantics.md section 8).
+    pub fn clients_gone(&mut self, now: Now) {
+        let drops = |resource: &&Resource| resource.registration.as_ref().is_some_and(|r| r.drop_recurring);
+        let names: Vec<_> =
+            self.resources.values().filter(drops).map(|resource| resource.name.clone()).collect();
+        for name in names {
+            self.cancel_recurring(&name, now);
+        }
+    }
+
+    /// The next thing to be done.
+    pub fn poll(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When to call [`Executor::wake`].
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    fn registration(&self, name: &str) -> Option<&Registration> {
+        self.resources.get(name)?.registration.as_ref()
+    }
+
+    /// The operation with this action and interval: among the pending ones first, then the recurring ones.
+    fn find(&self, name: &str, action: &str, interval: u32) -> Option<OperationId> {
+        let registration = self.registration(name)?;
+        registration.pending.iter().chain(&registration.recurring).copied().find(|id| {
+            self.operations.get(id).is_some_and(|operation| {
+                operation.request.interval == interval
+                    && operation.request.action.eq_ignore_ascii_case(action)
+                    && !operation.is_being_cancelled()
+            })
+        })
+    }
+
+    /// A repeated request for a recurring operation.
+    fn merge(&mut self, id: OperationId, request: Request) {
+        let Some(operation) = self.operations.get_mut(&id) else { return };
+        let warning = line!(
+            Warning,
+            "Recurring {} of {} every {} exists as call {}: it becomes call {}",
+            Escaped(request.action.as_bytes()),
+            Escaped(request.resource.as_bytes()),
+            duration(request.interval),
+            operation.request.call_id,
+            request.call_id
+        );
+        operation.request.call_id = request.call_id;
+        operation.request.user_data = request.user_data;
+        operation.told = None;
+        if operation.phase == Phase::Idle {
+            self.make_due(id);
+        }
+        self.log(warning);
+    }
+
+    /// Takes a registration away and reports what it had pending; its recurring operations are the
+    /// caller's to cancel, and what is active goes on.
+    fn take_registration(&mut self, name: &str, now: Now) -> Option<Registration> {
+        let mut registration = self.resources.get_mut(name)?.registration.take()?;
+        self.cancel_all(registration.pending.make_contiguous(), now);
+        Some(registration)
+    }
+
+    /// Ends all recurring operations of a resource, those that have started first.
+    fn cancel_recurring(&mut self, name: &str, now: Now) {
+        let Some(registration) = self.registration(name) else { return };
+        let is_recurring = |id: &OperationId| self.operations.get(id).is_some_and(Operation::is_recurring);
+        let all: Vec<_> = registration
+            .recurring
+            .iter()
+            .chain(&registration.pending)
+            .copied()
+            .filter(is_recurring)
+            .collect();
+        self.cancel_all(&all, now);
+    }
+
+    fn log(&mut self, line: Line) {
+        self.actions.push_back(Action::Log(line));
+    }
+}

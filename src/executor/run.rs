@@ -1,0 +1,292 @@
+//! The life of operations: turns, processes, results. The table is in the room's header.
+#![forbid(unsafe_code)]
+
+use std::fmt::Write;
+use std::rc::Rc;
+
+use crate::agent::{ChildId, Ending, Outcome, Plan, Status, Stream, duration};
+use crate::line;
+use crate::log::{Escaped, Level, Line};
+use crate::time::{Instant, Now};
+
+use super::operation::{Cause, Operation, OperationId, Phase};
+use super::{Action, Executor};
+
+/// How long after SIGKILL a process may take to be reaped before a line says so, in milliseconds.
+const REAP_WARNING: u32 = 5000;
+
+impl Executor {
+    /// Starts what can start. Call it after the replies to what was requested have been queued.
+    pub fn dispatch(&mut self, now: Now) {
+        while let Some(name) = self.ready.pop_first() {
+            self.turn(&name, now);
+            self.lane(&name, now);
+            self.forget_empty(&name);
+        }
+    }
+
+    /// A child wrote something.
+    pub fn output(&mut self, child: ChildId, stream: Stream, bytes: &[u8]) {
+        let Some(operation) = self.children.get(&child).and_then(|id| self.operations.get_mut(id)) else {
+            return;
+        };
+        match stream {
+            Stream::Stdout => operation.stdout.push(bytes),
+            Stream::Stderr => operation.stderr.push(bytes),
+        }
+    }
+
+    /// A child ended and was reaped.
+    pub fn ended(&mut self, child: ChildId, ending: Ending, now: Now) {
+        let operation = self.children.remove(&child).and_then(|id| Some((id, self.operations.get(&id)?)));
+        let Some((id, operation)) = operation else {
+            self.log(line!(
+                Error,
+                "Child {} ended, which no operation waits for: please report this",
+                child.0
+            ));
+            return;
+        };
+        let cause = match operation.phase {
+            Phase::Killed(_, cause) => Some(cause),
+            _ => None,
+        };
+        let timed_out = cause == Some(Cause::TimedOut);
+        let outcome =
+            operation.call().outcome(ending, timed_out, operation.request.timeout, &operation.stderr);
+        let outcome = match (cause, ending) {
+            // What ended by itself just before the kill keeps its result code.
+            (Some(Cause::Cancelled), Ending::Exited(_)) => Outcome::cancelled(outcome.rc),
+            (Some(Cause::Cancelled), _) => Outcome::cancelled(Outcome::OK),
+            _ => outcome,
+        };
+        if let Some(resource) = self.resources.get_mut(&operation.resource)
+            && resource.running == Some(id)
+        {
+            resource.running = None;
+        }
+        self.finish(id, outcome, now);
+    }
+
+    /// The time is [`Executor::deadline`] or later.
+    pub fn wake(&mut self, now: Now) {
+        while let Some(&(at, id)) = self.deadlines.first()
+            && at <= now.mono
+        {
+            self.set_deadline(id, None);
+            self.deadline_passed(id, now);
+        }
+    }
+
+    fn deadline_passed(&mut self, id: OperationId, now: Now) {
+        let Some(operation) = self.operations.get_mut(&id) else { return };
+        match operation.phase {
+            Phase::Delayed => {
+                operation.phase = Phase::Queued;
+                let name = operation.resource.clone();
+                self.ready.insert(name);
+            }
+            Phase::Idle => self.make_due(id),
+            Phase::Running(child) => {
+                let limit = duration(operation.request.timeout);
+                let text = format!("did not complete within {limit}: killing it");
+                self.warn(id, &text);
+                self.kill(id, child, Cause::TimedOut, now);
+            }
+            Phase::Killed(..) => {
+                let text = format!("will not die: killed {} ago and still there", duration(REAP_WARNING));
+                self.warn(id, &text);
+            }
+            // These have no deadline.
+            Phase::Queued | Phase::Blocked => {}
+        }
+    }
+
+    /// Gives the head of the queue its turn if nothing is active. A head whose delay has not passed holds up
+    /// all behind it (executor-semantics.md section 2).
+    fn turn(&mut self, name: &Rc<str>, now: Now) {
+        let Some(resource) = self.resources.get_mut(name) else { return };
+        let Some(registration) = resource.registration.as_mut() else { return };
+        if registration.active.is_some() {
+            return;
+        }
+        let Some(&id) = registration.pending.front() else { return };
+        let Some(operation) = self.operations.get_mut(&id) else { return };
+        if operation.phase != Phase::Queued {
+            return;
+        }
+        registration.pending.pop_front();
+        registration.active = Some(id);
+        if operation.is_recurring() {
+            registration.recurring.push(id);
+        }
+        resource.waiting.push_back(id);
+        operation.activate(now);
+        let line = line!(
+            Info,
+            "executing - rsc:{} action:{} call_id:{}",
+            Escaped(name.as_bytes()),
+            Escaped(operation.request.action.as_bytes()),
+            operation.request.call_id
+        );
+        self.log(line);
+    }
+
+    /// Gives a free lane to the first operation that waits for it.
+    fn lane(&mut self, name: &Rc<str>, now: Now) {
+        let Some(resource) = self.resources.get_mut(name) else { return };
+        if resource.running.is_some() {
+            return;
+        }
+        let Some(id) = resource.waiting.pop_front() else { return };
+        let Some(operation) = self.operations.get_mut(&id) else { return };
+        match operation.call().plan(&self.place) {
+            Plan::Known(outcome) => self.finish(id, outcome, now),
+            Plan::Run(command) => {
+                self.last_child += 1;
+                let child = ChildId(self.last_child);
+                resource.running = Some(id);
+                operation.phase = Phase::Running(child);
+                let timeout = operation.request.timeout;
+                self.children.insert(child, id);
+                self.set_deadline(id, (timeout > 0).then(|| now.mono.after(timeout.into())));
+                self.actions.push_back(Action::Spawn(child, command));
+            }
+        }
+    }
+
+    /// A recurring operation that rested is to run again.
+    pub(super) fn make_due(&mut self, id: OperationId) {
+        self.set_deadline(id, None);
+        let Some(operation) = self.operations.get_mut(&id) else { return };
+        operation.phase = Phase::Blocked;
+        let name = operation.resource.clone();
+        if let Some(resource) = self.resources.get_mut(&name) {
+            resource.waiting.push_back(id);
+        }
+        self.ready.insert(name);
+    }
+
+    /// Cancels operations; one that runs is killed, and reported when it has been reaped.
+    pub(super) fn cancel_all(&mut self, ids: &[OperationId], now: Now) {
+        for &id in ids {
+            let Some(operation) = self.operations.get(&id) else { continue };
+            match operation.phase {
+                Phase::Delayed | Phase::Queued | Phase::Blocked | Phase::Idle => {
+                    let outcome = Outcome::cancelled(operation.last_rc);
+                    self.finish(id, outcome, now);
+                }
+                Phase::Running(child) | Phase::Killed(child, _) => {
+                    self.kill(id, child, Cause::Cancelled, now)
+                }
+            }
+        }
+    }
+
+    fn kill(&mut self, id: OperationId, child: ChildId, cause: Cause, now: Now) {
+        let Some(operation) = self.operations.get_mut(&id) else { return };
+        let was = std::mem::replace(&mut operation.phase, Phase::Killed(child, cause));
+        if matches!(was, Phase::Killed(..)) {
+            return;
+        }
+        let group = operation.kills_group();
+        self.actions.push_back(Action::Kill { child, group });
+        self.set_deadline(id, Some(now.mono.after(REAP_WARNING.into())));
+    }
+
+    /// Tells of a result; then the operation rests until its next run, or is gone.
+    fn finish(&mut self, id: OperationId, outcome: Outcome, now: Now) {
+        self.set_deadline(id, None);
+        let Some(mut operation) = self.operations.remove(&id) else { return };
+        let name = operation.resource.clone();
+        let goes_on = operation.is_recurring() && outcome.status != Status::Cancelled;
+        operation.take_result(&outcome, now);
+        self.log(completion_line(&operation, &outcome, now));
+        let deleted = self.registration(&name).is_none();
+        if let Some(completion) = operation.completion(outcome, deleted, now) {
+            self.actions.push_back(Action::Notify(Box::new(completion)));
+        }
+        if let Some(resource) = self.resources.get_mut(&name) {
+            resource.waiting.retain(|&waiting| waiting != id);
+            if let Some(registration) = resource.registration.as_mut() {
+                registration.active.take_if(|active| *active == id);
+                if !goes_on {
+                    registration.pending.retain(|&pending| pending != id);
+                    registration.recurring.retain(|&recurring| recurring != id);
+                }
+            }
+        }
+        self.ready.insert(name);
+        if goes_on {
+            let next = now.mono.after(operation.request.interval.into());
+            operation.rest();
+            self.operations.insert(id, operation);
+            self.set_deadline(id, Some(next));
+        }
+    }
+
+    /// Sets or clears the one deadline of an operation.
+    pub(super) fn set_deadline(&mut self, id: OperationId, at: Option<Instant>) {
+        let Some(operation) = self.operations.get_mut(&id) else { return };
+        if let Some(old) = std::mem::replace(&mut operation.deadline, at) {
+            self.deadlines.remove(&(old, id));
+        }
+        if let Some(at) = at {
+            self.deadlines.insert((at, id));
+        }
+    }
+
+    /// Forgets a name that is not registered and whose lane is empty.
+    pub(super) fn forget_empty(&mut self, name: &str) {
+        let empty = self.resources.get(name).is_some_and(|resource| {
+            resource.registration.is_none() && resource.running.is_none() && resource.waiting.is_empty()
+        });
+        if empty {
+            self.resources.remove(name);
+        }
+    }
+
+    fn warn(&mut self, id: OperationId, what: &str) {
+        let Some(operation) = self.operations.get(&id) else { return };
+        let line = line!(
+            Warning,
+            "{} of {} (call {}) {what}",
+            Escaped(operation.request.action.as_bytes()),
+            Escaped(operation.resource.as_bytes()),
+            operation.request.call_id
+        );
+        self.log(line);
+    }
+}
+
+/// What administrators look for in the log (executor-semantics.md section 4).
+fn completion_line(operation: &Operation, outcome: &Outcome, now: Now) -> Line {
+    let (ran, waited) = operation.times(now);
+    let request = &operation.request;
+    let mut text = format!(
+        "{} {} (call {}) ",
+        Escaped(operation.resource.as_bytes()),
+        Escaped(request.action.as_bytes()),
+        request.call_id
+    );
+    // Writing to a String cannot fail.
+    let _ = match outcome.status {
+        Status::Done => write!(text, "exited with status {}", outcome.rc),
+        Status::Cancelled => write!(text, "cancelled"),
+        other => write!(text, "could not be executed: {}", other.text()),
+    };
+    if let Some(reason) = &outcome.reason {
+        let _ = write!(text, " ({})", Escaped(reason.as_bytes()));
+    }
+    let _ = write!(text, " (execution time {}", span(ran));
+    if waited > 0 {
+        let _ = write!(text, " after being queued {}", span(waited));
+    }
+    text.push(')');
+    let is_monitor = request.action.eq_ignore_ascii_case("monitor");
+    Line { level: if is_monitor { Level::Debug } else { Level::Info }, text }
+}
+
+fn span(millis: u64) -> String {
+    duration(u32::try_from(millis).unwrap_or(u32::MAX))
+}
