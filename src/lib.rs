@@ -12,3 +12,5 @@ pub mod daemon;
 pub mod executor;
 pub mod log;
 pub mod time;
+pub mod wire;
+pub mod xml;

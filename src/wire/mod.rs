@@ -1,0 +1,4 @@
+//! Binary formats: each a checked *view* of bytes and a *value*.
+#![forbid(unsafe_code)]
+
+pub mod header;
