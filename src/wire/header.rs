@@ -251,3 +251,99 @@ impl fmt::Display for Error {
 }
 
 impl core::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first message of a real cluster (Pacemaker 3.0, little endian): size 246, id 2.
+    const REAL: [u8; LEN] = [
+        0xBD, 0xDB, 0xDA, 0xBA, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 246, 0, 0, 0, 40,
+        0, 0, 0, 0, 0, 0, 0, 206, 0, 0, 0,
+    ];
+
+    /// A good header with the field at `at` set to `value`.
+    fn with(order: Order, at: usize, value: u32) -> [u8; LEN] {
+        let mut bytes = Header { id: 7, payload: 100 }.encode_in(order);
+        let field = if order == Order::Big { value.to_be_bytes() } else { value.to_le_bytes() };
+        bytes[at..at + 4].copy_from_slice(&field);
+        bytes
+    }
+
+    #[test]
+    fn a_header_of_a_real_cluster() {
+        let view = View::new_checked(&REAL, LIMIT_UNREGISTERED).unwrap();
+        assert_eq!((view.order(), view.version(), view.id(), view.flags()), (Order::Little, 1, 2, 0));
+        assert_eq!(view.payload(), 206);
+        assert_eq!(Header { id: 2, payload: 206 }.encode_in(Order::Little), REAL);
+    }
+
+    #[test]
+    fn the_same_of_a_big_endian_host() {
+        let mut bytes = [0; LEN];
+        for (from, to) in [(0, 4), (4, 8), (8, 16), (16, 24), (24, 28), (28, 32), (32, 36), (36, 40)] {
+            bytes[from..to].copy_from_slice(&REAL[from..to]);
+            bytes[from..to].reverse();
+        }
+        let view = View::new_checked(&bytes, LIMIT_UNREGISTERED).unwrap();
+        assert_eq!((view.order(), view.version(), view.id(), view.flags()), (Order::Big, 1, 2, 0));
+        assert_eq!(view.payload(), 206);
+        assert_eq!(Header { id: 2, payload: 206 }.encode_in(Order::Big), bytes);
+    }
+
+    #[test]
+    fn values_survive_in_both_orders() {
+        for order in [Order::Little, Order::Big] {
+            for (id, payload) in
+                [(1, 1), (u64::MAX, LIMIT - LEN as u32), (0x0102_0304_0506_0708, 0x0001_0203)]
+            {
+                let header = Header { id, payload };
+                assert_eq!(Header::parse(&header.encode_in(order), LIMIT), Ok(header));
+            }
+        }
+        let native = Header { id: 1, payload: 1 }.encode();
+        assert_eq!(native[..4], MAGIC.to_ne_bytes());
+    }
+
+    #[test]
+    fn each_check() {
+        for order in [Order::Little, Order::Big] {
+            let parse = |at, value| Header::parse(&with(order, at, value), LIMIT);
+            assert_eq!(parse(28, 41), Err(Error::Offset(41)));
+            assert_eq!(parse(28, 0), Err(Error::Offset(0)));
+            assert_eq!(parse(32, 9), Err(Error::Compressed(9)));
+            assert_eq!(parse(24, 139), Err(Error::Sizes { total: 139, payload: 100 }));
+            assert_eq!(parse(36, 99), Err(Error::Sizes { total: 140, payload: 99 }));
+            // 40 + payload wraps to the total.
+            let mut bytes = with(order, 24, 39);
+            bytes[36..].copy_from_slice(&[0xFF; 4]);
+            assert_eq!(Header::parse(&bytes, u32::MAX), Err(Error::Sizes { total: 39, payload: u32::MAX }));
+            // What nobody uses is not looked at.
+            assert!(parse(4, 2).is_ok() && parse(16, 1).is_ok());
+        }
+        assert_eq!(
+            Header::parse(
+                b"GET / HTTP/1.1\r\nHost: 127.0.0.1:3121\r\n\r\n"[..LEN].try_into().unwrap(),
+                LIMIT
+            ),
+            Err(Error::Magic(0x4745_5420))
+        );
+        assert!(matches!(Header::parse(&[0; LEN], LIMIT), Err(Error::Magic(0))));
+        let empty = Header { id: 1, payload: 0 };
+        assert_eq!(Header::parse(&empty.encode(), LIMIT), Err(Error::Empty));
+    }
+
+    #[test]
+    fn limits_count_the_header() {
+        let at = |limit: u32| Header { id: 1, payload: limit - LEN as u32 }.encode();
+        for limit in [LIMIT, LIMIT_UNREGISTERED] {
+            assert!(Header::parse(&at(limit), limit).is_ok());
+            let error = Header::parse(&at(limit + 1), limit).unwrap_err();
+            assert_eq!(error, Error::TooLong { total: limit + 1, limit });
+        }
+        assert!(Header::new(1, LIMIT as usize - LEN).is_ok());
+        assert!(matches!(Header::new(1, LIMIT as usize - LEN + 1), Err(Error::TooLong { .. })));
+        assert!(matches!(Header::new(1, usize::MAX), Err(Error::TooLong { .. })));
+        assert_eq!(Header::new(1, 0), Err(Error::Empty));
+    }
+}

@@ -41,3 +41,6 @@ pub const VALUE_LIMIT: usize = 9_999_999;
 /// How many bytes of an agent's output go into one message, references unresolved
 /// (recommended by remote-protocol.md section 2.5).
 pub const OUTPUT_LIMIT: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests;

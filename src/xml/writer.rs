@@ -167,7 +167,7 @@ impl Drop for Writer<'_> {
 
 /// Appends `value` escaped, but nothing that would make the buffer longer than `end`. Whether all of
 /// it fitted.
-fn escape(out: &mut Vec<u8>, value: &str, end: usize) -> bool {
+pub(super) fn escape(out: &mut Vec<u8>, value: &str, end: usize) -> bool {
     let mut rest = value;
     while let Some(at) = rest.bytes().position(is_special) {
         // `at` is where a byte of ASCII or the first byte of a longer character is.
