@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use xmlparser::{ElementEnd, StrSpan, Token, Tokenizer};
 
-use super::element::Element;
+use super::element::{Element, Spine};
 use super::error::{Error, Kind};
 use super::text::bad_reference;
 use super::{ATTRIBUTE_LIMIT, DEPTH_LIMIT, NAME_LIMIT, VALUE_LIMIT};
@@ -60,6 +60,7 @@ pub struct Check {
     /// Where the names of the open elements are, outermost first: at most [`DEPTH_LIMIT`].
     open: Vec<Range<usize>>,
     depth: usize,
+    spine: Spine,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +79,7 @@ impl Default for Check {
 impl Check {
     /// A check that has not looked at anything yet.
     pub fn new() -> Self {
-        Self { stage: Stage::Prolog, at: 0, root: 0, open: Vec::new(), depth: 0 }
+        Self { stage: Stage::Prolog, at: 0, root: 0, open: Vec::new(), depth: 0, spine: Spine::default() }
     }
 
     /// Looks at about `budget` more bytes (a tag is never cut), and gives the document when the text
@@ -94,7 +95,8 @@ impl Check {
             return Ok(None);
         }
         self.epilog(text)?;
-        let root = Element::at(text, self.root).ok_or(Error { offset: self.root, kind: Kind::Empty })?;
+        let root =
+            Element::at(text, self.root, self.spine).ok_or(Error { offset: self.root, kind: Kind::Empty })?;
         Ok(Some(Document { root, depth: self.depth }))
     }
 
@@ -136,6 +138,7 @@ impl Check {
                     }
                     self.open.push(name);
                     self.depth = self.depth.max(self.open.len());
+                    self.spine.begin(self.open.len(), offset);
                     attributes.clear();
                     continue;
                 }
@@ -150,12 +153,14 @@ impl Check {
                     continue;
                 }
                 Token::ElementEnd { end: ElementEnd::Open, .. } => check_different(text, &mut attributes)?,
-                Token::ElementEnd { end: ElementEnd::Empty, .. } => {
+                Token::ElementEnd { end: ElementEnd::Empty, span } => {
                     check_different(text, &mut attributes)?;
+                    self.spine.end(self.open.len(), span.end());
                     self.open.pop();
                 }
                 Token::ElementEnd { end: ElementEnd::Close(_, local), span } => {
                     let name = text.get(span.start() + 2..local.end());
+                    self.spine.end(self.open.len(), span.end());
                     if self.open.pop().and_then(|open| text.get(open)) != name {
                         return Err(Error { offset, kind: Kind::Mismatch });
                     }

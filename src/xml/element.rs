@@ -16,14 +16,44 @@ pub struct Element<'a> {
     text: &'a str,
     start: usize,
     name: &'a str,
+    spine: Spine,
+}
+
+/// Where the first element of each of the outer levels is: a big message and what it is wrapped in.
+/// So their ends are known without going over them a second time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spine([Span; 3]);
+
+/// Start and end; an end of 0 is not known yet, and as long as that is so the start may be unset.
+type Span = (usize, usize);
+
+impl Spine {
+    /// Takes note that an element starts; `depth` is 1 for the root.
+    pub(super) fn begin(&mut self, depth: usize, start: usize) {
+        if let Some(first @ (0, 0)) = self.0.get_mut(depth.wrapping_sub(1)) {
+            first.0 = start;
+        }
+    }
+
+    /// Takes note that an element ends. The first end at a depth belongs to the first start there.
+    pub(super) fn end(&mut self, depth: usize, end: usize) {
+        if let Some(first @ (_, 0)) = self.0.get_mut(depth.wrapping_sub(1)) {
+            first.1 = end;
+        }
+    }
+
+    /// Where the element ends that starts here.
+    fn find(&self, start: usize) -> Option<usize> {
+        self.0.iter().find(|&&(first, end)| first == start && end != 0).map(|&(_, end)| end)
+    }
 }
 
 impl<'a> Element<'a> {
     /// The element whose start tag begins at `start`.
-    pub(super) fn at(text: &'a str, start: usize) -> Option<Self> {
+    pub(super) fn at(text: &'a str, start: usize, spine: Spine) -> Option<Self> {
         match Tokenizer::from_fragment(text, start..text.len()).next() {
             Some(Ok(Token::ElementStart { local, .. })) => {
-                Some(Self { text, start, name: text.get(start + 1..local.end())? })
+                Some(Self { text, start, name: text.get(start + 1..local.end())?, spine })
             }
             _ => None,
         }
@@ -69,14 +99,18 @@ impl<'a> Element<'a> {
         None
     }
 
-    /// Where the element is in the text that was checked, both tags included. Linear in its length.
+    /// Where the element is in the text that was checked, both tags included. Linear in its length,
+    /// except that the root, its first child and that one's first child are known.
     pub fn range(&self) -> Range<usize> {
+        if let Some(end) = self.spine.find(self.start) {
+            return self.start..end;
+        }
         let mut walk = Walk::new(self);
         while walk.next_start().is_some() {}
         self.start..walk.tokens.stream().pos()
     }
 
-    /// The element as it was written, for relaying it. Linear in its length.
+    /// The element as it was written, for relaying it. Costs what [`range`](Self::range) costs.
     pub fn source(&self) -> &'a str {
         self.text.get(self.range()).unwrap_or_default()
     }
@@ -148,6 +182,7 @@ impl<'a> Iterator for Children<'a> {
 #[derive(Clone, Debug)]
 struct Walk<'a> {
     text: &'a str,
+    spine: Spine,
     tokens: Tokenizer<'a>,
     /// How many elements are open.
     depth: usize,
@@ -156,7 +191,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(element: &Element<'a>) -> Self {
-        Self { text: element.text, tokens: element.tokens(), depth: 0, finished: false }
+        Self { text: element.text, spine: element.spine, tokens: element.tokens(), depth: 0, finished: false }
     }
 
     /// The next start tag: first the element's own, `None` after its end.
@@ -166,11 +201,8 @@ impl<'a> Walk<'a> {
                 Some(Ok(Token::ElementStart { local, span, .. })) => {
                     self.depth += 1;
                     let start = span.start();
-                    return Some(Element {
-                        text: self.text,
-                        start,
-                        name: self.text.get(start + 1..local.end())?,
-                    });
+                    let name = self.text.get(start + 1..local.end())?;
+                    return Some(Element { text: self.text, start, name, spine: self.spine });
                 }
                 Some(Ok(Token::ElementEnd { end: ElementEnd::Empty | ElementEnd::Close(..), .. })) => {
                     self.depth = self.depth.saturating_sub(1);

@@ -78,6 +78,26 @@ mod reading {
     }
 
     #[test]
+    fn known_ends_are_the_true_ones() {
+        // What the check remembers of the first elements must be what going over them gives.
+        for text in [
+            "<a/>",
+            " <a><b><c><d/></c><c/></b><b/></a> ",
+            "<a><b/><b><c/><c><d/></c></b></a>",
+            "<a><b></b><!--x--><b><c></c></b></a>",
+        ] {
+            let document = Document::parse(text.as_bytes()).unwrap();
+            let mut todo = vec![document.root()];
+            while let Some(element) = todo.pop() {
+                let again = Document::parse(element.source().as_bytes()).unwrap();
+                assert_eq!(again.root().name(), element.name());
+                assert_eq!(again.root().children().count(), element.children().count());
+                todo.extend(element.children());
+            }
+        }
+    }
+
+    #[test]
     fn iterators_stay_at_their_end() {
         let document = Document::parse(b"<a x='1'><b y='2'/><b/></a>").unwrap();
         let mut attributes = document.root().attributes();
