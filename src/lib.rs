@@ -12,5 +12,6 @@ pub mod daemon;
 pub mod executor;
 pub mod log;
 pub mod time;
+pub mod tls;
 pub mod wire;
 pub mod xml;
