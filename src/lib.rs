@@ -11,6 +11,7 @@ pub mod agent;
 pub mod daemon;
 pub mod executor;
 pub mod log;
+pub mod remote;
 pub mod time;
 pub mod tls;
 pub mod wire;

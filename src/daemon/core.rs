@@ -5,17 +5,20 @@
 //! The edge and the simulation drive it in the same way. No timeout, order, retry or limit lives
 //! outside.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use rand_core::CryptoRngCore;
 
 use crate::agent::{ChildId, Command, Ending, Place, Stream};
+use crate::executor::Executor;
+use crate::line;
 use crate::log::Line;
+use crate::remote::{ConnId, Connection};
 use crate::time::{Instant, Now};
+use crate::tls::Psk;
 
-/// A cluster connection, numbered by the edge: never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnId(pub u64);
+use super::shutdown::Shutdown;
 
 /// What the daemon's exit status says (daemon-lifecycle.md section 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,11 +106,11 @@ pub enum Effect {
     Listen,
     /// Close the listener; connections stay.
     Unlisten,
-    /// [`Core::outgoing`] has bytes for this connection: write them as the socket takes them, and
-    /// tell each portion by [`Event::Sent`].
+    /// [`Core::outgoing`] has bytes for this connection: write them as the socket takes them, tell each
+    /// portion by [`Event::Sent`], and go on until there are none.
     Transmit(ConnId),
     /// Write what [`Core::outgoing`] still has as far as the socket takes it at once, then close.
-    /// No [`Event::Lost`] follows.
+    /// It is forgotten at the next [`Core::poll`], and no [`Event::Lost`] follows.
     Close(ConnId),
     /// Run a child; its end is told by [`Event::Ended`], always and once.
     Spawn(ChildId, Command),
@@ -127,33 +130,152 @@ pub enum Effect {
 /// The daemon's whole state.
 #[derive(Debug)]
 pub struct Core {
-    settings: Settings,
+    pub(super) settings: Settings,
+    pub(super) executor: Executor,
+    pub(super) connections: BTreeMap<ConnId, Connection>,
+    /// Those whose [`Effect::Close`] has not been carried out.
+    pub(super) closing: BTreeMap<ConnId, Connection>,
+    /// The one whose [`Effect::Close`] was given out last.
+    closed: Option<ConnId>,
+    /// Connections that can serve the node's tools, newest first.
+    pub(super) providers: VecDeque<ConnId>,
+    pub(super) shutdown: Shutdown,
+    pub(super) key: Option<Psk>,
+    pub(super) effects: VecDeque<Effect>,
+    pub(super) started: Instant,
+    pub(super) last_call: u32,
+    pub(super) last_message: u64,
+    asked_to_listen: bool,
 }
 
 impl Core {
     /// A daemon that has not started yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings }
+        Self {
+            executor: Executor::new(settings.place.clone()),
+            settings,
+            connections: BTreeMap::new(),
+            closing: BTreeMap::new(),
+            closed: None,
+            providers: VecDeque::new(),
+            shutdown: Shutdown::default(),
+            key: None,
+            effects: VecDeque::new(),
+            started: Instant::default(),
+            last_call: 0,
+            last_message: 0,
+            asked_to_listen: false,
+        }
     }
 
-    /// Takes note of an event.
+    /// Takes note of an event. Events of connections that have been closed meanwhile are ignored.
     pub fn handle(&mut self, event: Event<'_>, now: Now, entropy: &mut dyn CryptoRngCore) {
-        let _ = (event, now, entropy, &self.settings);
+        match event {
+            Event::Start => {
+                self.started = now.mono;
+                self.log(line!(Notice, "Starting Pacemaker remote executor"));
+            }
+            Event::Key(key) => self.key_changed(key),
+            Event::Listening => self.log(line!(
+                Notice,
+                "Pacemaker remote executor successfully started and accepting connections"
+            )),
+            Event::ListenFailed(reason) => {
+                self.log(line!(
+                    Crit,
+                    "Failed to create TLS listener: shutting down and staying down: {reason}"
+                ));
+                self.exit(ExitCode::Fatal);
+            }
+            Event::Accepted { conn, peer } => self.accepted(conn, peer, now),
+            Event::Received { conn, bytes } => self.received(conn, bytes, now, entropy),
+            Event::Sent { conn, count } => {
+                if let Some(connection) = self.connections.get_mut(&conn) {
+                    connection.sent(count, now.mono);
+                }
+            }
+            Event::Lost { conn, errno } => self.lost(conn, errno, now),
+            Event::Output { child, stream, bytes } => self.executor.output(child, stream, bytes),
+            Event::Ended { child, ending } => self.executor.ended(child, ending, now),
+            Event::Terminate => self.terminate(now),
+            Event::Wake => self.wake(now),
+        }
+        self.executor.dispatch(now);
+        self.carry_out(now);
     }
 
     /// The next thing to do, `None` when all has been told.
     pub fn poll(&mut self) -> Option<Effect> {
-        None
+        if let Some(conn) = self.closed.take() {
+            self.closing.remove(&conn);
+        }
+        let effect = self.effects.pop_front()?;
+        if let Effect::Close(conn) = effect {
+            self.closed = Some(conn);
+        }
+        Some(effect)
     }
 
     /// When to send [`Event::Wake`] if nothing else happens before.
     pub fn deadline(&self) -> Option<Instant> {
-        None
+        let connections = self.connections.values().filter_map(Connection::deadline);
+        connections.chain(self.executor.deadline()).chain(self.shutdown.deadline()).min()
     }
 
     /// The bytes that wait for a connection's socket; empty when none do or it is unknown.
     pub fn outgoing(&self, conn: ConnId) -> &[u8] {
-        let _ = conn;
-        &[]
+        let connection = self.connections.get(&conn).or_else(|| self.closing.get(&conn));
+        connection.map_or(&[], Connection::outgoing)
+    }
+
+    /// Without a key no handshake can succeed, and a failed one is never tried again by the cluster node
+    /// that made it (remote-protocol.md section 5.3): the port stays closed until there is one.
+    fn key_changed(&mut self, key: Option<&[u8]>) {
+        match (key.and_then(|bytes| Psk::new(bytes).ok()), &self.key) {
+            (Some(key), _) => {
+                self.key = Some(key);
+                if !self.asked_to_listen && !self.shutdown.has_begun() {
+                    self.asked_to_listen = true;
+                    self.effects.push_back(Effect::Listen);
+                }
+            }
+            (None, Some(_)) => self.log(line!(
+                Warning,
+                "The key file cannot be used any more: going on with the key that was read last"
+            )),
+            (None, None) => self.log(line!(
+                Warning,
+                "A cluster connection will not be possible until the key is available: the port stays closed"
+            )),
+        }
+    }
+
+    fn wake(&mut self, now: Now) {
+        self.executor.wake(now);
+        let overdue: Vec<_> = self
+            .connections
+            .iter()
+            .filter_map(|(&conn, connection)| Some((conn, connection.overdue(now.mono)?)))
+            .collect();
+        for (conn, fault) in overdue {
+            self.fail(conn, &fault, now);
+        }
+        if self.shutdown.deadline().is_some_and(|at| at <= now.mono) {
+            self.shutdown_unanswered();
+        }
+    }
+
+    pub(super) fn exit(&mut self, code: ExitCode) {
+        self.log(line!(Info, "Terminating with {} clients", self.connections.len()));
+        while let Some((conn, mut connection)) = self.connections.pop_first() {
+            connection.close();
+            self.closing.insert(conn, connection);
+            self.effects.push_back(Effect::Close(conn));
+        }
+        self.effects.push_back(Effect::Exit(code));
+    }
+
+    pub(super) fn log(&mut self, line: Line) {
+        self.effects.push_back(Effect::Log(line));
     }
 }

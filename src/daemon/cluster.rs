@@ -1,0 +1,201 @@
+//! Cluster connections: who comes, who goes, who is told what.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use rand_core::CryptoRngCore;
+
+use crate::executor::{Action, ClientId};
+use crate::line;
+use crate::log::Escaped;
+use crate::remote::{self, ConnId, Connection, Fault, Received};
+use crate::time::Now;
+
+use super::core::{Core, Effect};
+
+/// How many connections may be open that have not proved that they know the key.
+const UNAUTHENTICATED: usize = 512;
+
+impl Core {
+    pub(super) fn accepted(&mut self, conn: ConnId, peer: SocketAddr, now: Now) {
+        let unauthenticated = self.connections.iter().filter(|(_, other)| !other.is_authenticated());
+        if unauthenticated.clone().count() >= UNAUTHENTICATED {
+            // A silent one gives way before one that is in the middle of its handshake: ending that would
+            // be a failure its cluster node does not get over by itself (remote-protocol.md section 5.3).
+            let silent = unauthenticated.clone().find(|(_, other)| !other.spoke()).map(|(&conn, _)| conn);
+            match silent {
+                Some(oldest) => self.close(oldest),
+                None => {
+                    self.effects.push_back(Effect::Close(conn));
+                    return;
+                }
+            }
+        }
+        self.log(line!(Debug, "Accepted new remote client connection from {peer}"));
+        self.connections.insert(conn, Connection::new(peer, now.mono));
+    }
+
+    pub(super) fn received(&mut self, conn: ConnId, bytes: &[u8], now: Now, entropy: &mut dyn CryptoRngCore) {
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        let idle = connection.outgoing().is_empty();
+        let received = connection.receive(bytes, self.key.as_ref(), entropy, now.mono);
+        if idle && !connection.outgoing().is_empty() {
+            self.effects.push_back(Effect::Transmit(conn));
+        }
+        match received {
+            Ok(Received::Authenticated) => self.authenticated(conn, now),
+            Ok(Received::Bytes) => {}
+            Err(fault) => return self.fail(conn, &fault, now),
+        }
+        // A request may end its own connection.
+        while let Some(connection) = self.connections.get_mut(&conn) {
+            match connection.message() {
+                Ok(Some(message)) => {
+                    self.message(conn, &message, now, entropy);
+                    self.executor.dispatch(now);
+                    self.carry_out(now);
+                }
+                Ok(None) => break,
+                Err(fault) => return self.fail(conn, &fault, now),
+            }
+        }
+        if self.connections.get(&conn).is_some_and(Connection::is_closed) {
+            self.close(conn);
+            self.gone(conn, now);
+        }
+    }
+
+    /// The edge found the connection ended.
+    pub(super) fn lost(&mut self, conn: ConnId, errno: Option<i32>, now: Now) {
+        let Some(connection) = self.connections.remove(&conn) else { return };
+        let why = match errno {
+            Some(errno) => std::io::Error::from_raw_os_error(errno).to_string(),
+            None => "end of stream".to_owned(),
+        };
+        if connection.is_authenticated() {
+            self.forget(conn, &connection, &why, now);
+        } else if connection.spoke() {
+            let peer = connection.peer();
+            self.log(line!(Warning, "Connection from {peer} ended during its TLS handshake: {why}"));
+        } else {
+            let peer = connection.peer();
+            self.log(line!(
+                Info,
+                "Connection from {peer} ended before anything came: a port scan or health check? ({why})"
+            ));
+        }
+    }
+
+    /// Ends a connection for a fault of its own, with one line for the log.
+    pub(super) fn fail(&mut self, conn: ConnId, fault: &Fault, now: Now) {
+        let Some(connection) = self.connections.get(&conn) else { return };
+        let peer = connection.peer();
+        if connection.is_authenticated() {
+            self.log(line!(Error, "Dropping the connection of {}: {fault}", label(connection)));
+        } else {
+            self.log(line!(Error, "Refused remote client connection from {peer}: {fault}"));
+        }
+        self.close(conn);
+        self.gone(conn, now);
+    }
+
+    /// Writes what can be written at once, then closes.
+    fn close(&mut self, conn: ConnId) {
+        let Some(mut connection) = self.connections.remove(&conn) else { return };
+        connection.close();
+        self.closing.insert(conn, connection);
+        self.effects.push_back(Effect::Close(conn));
+    }
+
+    /// Cleans up after a connection that is being closed.
+    fn gone(&mut self, conn: ConnId, now: Now) {
+        let Some(connection) = self.closing.remove(&conn) else { return };
+        if connection.is_authenticated() {
+            self.forget(conn, &connection, "closed in order", now);
+        }
+        self.closing.insert(conn, connection);
+    }
+
+    /// A client is gone: with the last one recurring operations end, with the last provider a daemon that drains.
+    fn forget(&mut self, conn: ConnId, connection: &Connection, why: &str, now: Now) {
+        self.log(line!(Notice, "Cleaning up after remote client {} disconnected ({why})", label(connection)));
+        let was_provider = self.providers.contains(&conn);
+        self.providers.retain(|&provider| provider != conn);
+        if !self.connections.values().any(Connection::is_authenticated) {
+            self.executor.clients_gone(now);
+        }
+        if was_provider {
+            self.provider_gone(now);
+        }
+    }
+
+    /// A client has proved that it knows the key: the others are told, exactly once.
+    fn authenticated(&mut self, conn: ConnId, now: Now) {
+        let Some(connection) = self.connections.get(&conn) else { return };
+        let peer = connection.peer();
+        self.log(line!(Notice, "Remote client connection accepted from {peer}"));
+        self.broadcast(remote::new_client(), Some(conn), now);
+    }
+
+    /// Carries out what the executor wants done.
+    pub(super) fn carry_out(&mut self, now: Now) {
+        while let Some(action) = self.executor.poll() {
+            match action {
+                Action::Spawn(child, command) => self.effects.push_back(Effect::Spawn(child, command)),
+                Action::Kill { child, group } => self.effects.push_back(Effect::Kill { child, group }),
+                Action::Log(line) => self.effects.push_back(Effect::Log(line)),
+                Action::Notify(completion) => {
+                    let message = remote::completion(&completion);
+                    match completion.only {
+                        // Nobody, if the requester is gone.
+                        Some(ClientId(number)) => self.send(ConnId(number), message, now),
+                        None => self.broadcast(message, None, now),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends a message to every named client but one.
+    pub(super) fn broadcast(&mut self, message: Vec<u8>, except: Option<ConnId>, now: Now) {
+        let payload = terminated(message);
+        let named = self.connections.iter().filter(|(_, connection)| connection.name().is_some());
+        let clients: Vec<_> = named.map(|(&conn, _)| conn).filter(|&conn| Some(conn) != except).collect();
+        for conn in clients {
+            self.send_payload(conn, payload.clone(), now);
+        }
+    }
+
+    pub(super) fn send(&mut self, conn: ConnId, message: Vec<u8>, now: Now) {
+        self.send_payload(conn, terminated(message), now);
+    }
+
+    fn send_payload(&mut self, conn: ConnId, payload: Rc<[u8]>, now: Now) {
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        self.last_message += 1;
+        let idle = connection.outgoing().is_empty();
+        match connection.send(self.last_message, payload, now.mono) {
+            Ok(()) if idle => self.effects.push_back(Effect::Transmit(conn)),
+            Ok(()) => {}
+            Err(Fault::Header(error)) => {
+                let client = label(connection);
+                self.log(line!(Error, "Could not tell {client} a result: {error}: please report this"));
+            }
+            Err(fault) => self.fail(conn, &fault, now),
+        }
+    }
+}
+
+/// Payloads end with a NUL, which counts (remote-protocol.md section 2.5).
+fn terminated(mut message: Vec<u8>) -> Rc<[u8]> {
+    message.push(0);
+    message.into()
+}
+
+/// How a client is called in the log.
+pub(super) fn label(connection: &Connection) -> String {
+    match connection.name() {
+        Some(name) => format!("{} ({})", Escaped(name.as_bytes()), connection.peer()),
+        None => connection.peer().to_string(),
+    }
+}

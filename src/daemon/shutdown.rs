@@ -1,0 +1,106 @@
+//! The end of the daemon (daemon-lifecycle.md section 6).
+//!
+//! ```text
+//!            SIGTERM                   ack     nack    a provider gone     20 s, if the cluster
+//!                                                                          speaks less than 1.1
+//! Running    a provider: ask it,       -       -       -                   -
+//!            close the port
+//!            -> Draining; none: exit
+//! Draining   only logs                 noted   exit    others: ask again   exit
+//!                                                      none: exit
+//! ```
+//!
+//! While draining everything works as before: the cluster takes the resources away by ordinary requests
+//! and then disconnects. There is no limit of our own; what manages services has one.
+
+use crate::line;
+use crate::remote::{ConnId, Version, shutdown_request};
+use crate::time::{Instant, Now};
+
+use super::core::{Core, Effect, ExitCode};
+
+/// How long clusters that do not know the request are waited for, in milliseconds.
+const UNANSWERED: u64 = 20_000;
+
+/// How far the daemon's end has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Shutdown {
+    #[default]
+    Running,
+    /// The cluster was asked; `until` if it may not know how to answer.
+    Draining { until: Option<Instant> },
+}
+
+impl Shutdown {
+    pub(super) fn has_begun(self) -> bool {
+        self != Self::Running
+    }
+
+    pub(super) fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::Running => None,
+            Self::Draining { until } => until,
+        }
+    }
+}
+
+impl Core {
+    /// SIGTERM.
+    pub(super) fn terminate(&mut self, now: Now) {
+        if self.shutdown.has_begun() {
+            self.log(line!(Notice, "Waiting for cluster to stop resources before exiting"));
+            return;
+        }
+        self.shutdown = Shutdown::Draining { until: None };
+        self.effects.push_back(Effect::Unlisten);
+        match self.providers.front().copied() {
+            Some(provider) => self.ask_to_drain(provider, now),
+            None => self.exit(ExitCode::Ok),
+        }
+    }
+
+    fn ask_to_drain(&mut self, provider: ConnId, now: Now) {
+        let Some(connection) = self.connections.get(&provider) else { return };
+        let answers = connection.version() >= Version::KNOWS_SHUTDOWN;
+        self.shutdown = Shutdown::Draining { until: (!answers).then(|| now.mono.after(UNANSWERED)) };
+        self.log(line!(Notice, "Sending shutdown request to cluster"));
+        self.send(provider, shutdown_request(), now);
+    }
+
+    pub(super) fn shutdown_acknowledged(&mut self) {
+        if self.shutdown.has_begun() {
+            self.shutdown = Shutdown::Draining { until: None };
+            self.log(line!(Info, "IPC proxy provider acknowledged shutdown request"));
+        }
+    }
+
+    pub(super) fn shutdown_refused(&mut self) {
+        if self.shutdown.has_begun() {
+            self.log(line!(
+                Info,
+                "Exiting immediately after IPC proxy provider indicated no resources will be stopped"
+            ));
+            self.exit(ExitCode::Ok);
+        }
+    }
+
+    pub(super) fn shutdown_unanswered(&mut self) {
+        self.log(line!(
+            Error,
+            "Exiting without the cluster's acknowledgement: it has not answered the shutdown request for {} s",
+            UNANSWERED / 1000
+        ));
+        self.exit(ExitCode::Ok);
+    }
+
+    /// A provider's connection is gone.
+    pub(super) fn provider_gone(&mut self, now: Now) {
+        if !self.shutdown.has_begun() {
+            return;
+        }
+        match self.providers.front().copied() {
+            Some(provider) => self.ask_to_drain(provider, now),
+            None => self.exit(ExitCode::Ok),
+        }
+    }
+}

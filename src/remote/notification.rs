@@ -1,0 +1,163 @@
+//! What the cluster is told without having asked (executor-api.md sections 4.2, 4.4, 6.4 and 7).
+#![forbid(unsafe_code)]
+
+use crate::executor::Completion;
+use crate::xml::{Writer, is_name};
+
+/// The result of an operation.
+pub fn completion(completion: &Completion) -> Vec<u8> {
+    let mut message = Vec::new();
+    let mut out = Writer::new(&mut message, "lrmd_notify");
+    out.attribute("lrmd_origin", "pacelet");
+    out.number("lrmd_timeout", i64::from(completion.timeout));
+    out.number("lrmd_rsc_interval", i64::from(completion.interval));
+    out.number("lrmd_rsc_start_delay", i64::from(completion.start_delay));
+    out.number("lrmd_exec_rc", i64::from(completion.rc));
+    out.number("lrmd_exec_op_status", completion.status as i64);
+    out.number("lrmd_callid", i64::from(completion.call_id));
+    out.number("lrmd_rsc_deleted", i64::from(completion.deleted));
+    for (name, value) in [
+        ("lrmd_run_time", completion.run_time),
+        ("lrmd_rcchange_time", completion.change_time),
+        ("lrmd_exec_time", completion.exec_time),
+        ("lrmd_queue_time", completion.queue_time),
+    ] {
+        out.number(name, i64::try_from(value).unwrap_or(i64::MAX));
+    }
+    out.attribute("lrmd_op", "lrmd_rsc_exec");
+    out.attribute("lrmd_rsc_id", &completion.resource);
+    out.attribute("lrmd_rsc_action", &completion.action);
+    out.optional("lrmd_rsc_userdata_str", completion.user_data.as_deref());
+    out.optional("lrmd_rsc_exit_reason", completion.reason.as_deref());
+    if let Some(output) = &completion.output {
+        out.output("lrmd_rsc_output", output);
+    }
+    address(&mut out);
+    let mut attributes = out.child("attributes");
+    // An XML name cannot begin with a digit or hold a blank: such a parameter is an element.
+    for (name, value) in completion.parameters.iter().filter(|(name, _)| is_name(name)) {
+        attributes.attribute(name, value);
+    }
+    for (name, value) in completion.parameters.iter().filter(|(name, _)| !is_name(name)) {
+        attributes.child("param").attribute("name", name).attribute("value", value);
+    }
+    drop(attributes);
+    drop(out);
+    message
+}
+
+/// What follows the reply to some requests.
+pub fn generic(rc: i64, call_id: u32, operation: &str, resource: Option<&str>) -> Vec<u8> {
+    let mut message = Vec::new();
+    let mut out = Writer::new(&mut message, "lrmd_notify");
+    out.attribute("lrmd_origin", "pacelet");
+    out.number("lrmd_rc", rc);
+    out.number("lrmd_callid", i64::from(call_id));
+    out.attribute("lrmd_op", operation);
+    out.optional("lrmd_rsc_id", resource);
+    address(&mut out);
+    drop(out);
+    message
+}
+
+/// Another cluster node has connected: one that does not expect it gives way.
+pub fn new_client() -> Vec<u8> {
+    let mut message = Vec::new();
+    let mut out = Writer::new(&mut message, "lrmd_notify");
+    out.attribute("lrmd_origin", "pacelet");
+    out.attribute("lrmd_op", "lrmd_rsc_new_client");
+    address(&mut out);
+    drop(out);
+    message
+}
+
+/// Asks the cluster to take this node's resources away.
+pub fn shutdown_request() -> Vec<u8> {
+    proxy("shutdown_req", "0")
+}
+
+/// A session this node does not know (any more).
+pub fn destroy_session(session: &str) -> Vec<u8> {
+    proxy("destroy", session)
+}
+
+fn proxy(operation: &str, session: &str) -> Vec<u8> {
+    let mut message = Vec::new();
+    let mut out = Writer::new(&mut message, "lrmd_ipc_proxy");
+    // Never a session without an operation: clusters after 3.0.2 abort on it.
+    out.attribute("lrmd_ipc_op", operation);
+    out.attribute("lrmd_ipc_session", session);
+    address(&mut out);
+    drop(out);
+    message
+}
+
+/// What makes a message a notification.
+fn address(out: &mut Writer<'_>) {
+    out.number("lrmd_remote_msg_id", 0);
+    out.attribute("lrmd_remote_msg_type", "notify");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::agent::{Parameters, Status};
+
+    #[test]
+    fn a_completion_has_every_attribute_and_echoes_the_parameters() {
+        let mut parameters = Parameters::default();
+        for (name, value) in [("crm_feature_set", "3.20.0"), ("1", "a\tb"), ("x", "\"<&>'\n\u{e9}")] {
+            parameters.insert(name.into(), value.into()).unwrap();
+        }
+        let text = String::from_utf8(completion(&Completion {
+            only: None,
+            call_id: 31,
+            resource: "web".into(),
+            action: "monitor".into(),
+            interval: 10_000,
+            timeout: 20_000,
+            start_delay: 0,
+            user_data: Some("12:4:0:7f2c".into()),
+            rc: 7,
+            status: Status::Done,
+            deleted: true,
+            run_time: 1_750_000_000,
+            change_time: 5,
+            exec_time: 85,
+            queue_time: 1,
+            reason: Some("gone".into()),
+            output: Some(b"one\n\x1b\xff".to_vec()),
+            parameters: Rc::new(parameters),
+        }))
+        .unwrap();
+        let start = r#"<lrmd_notify lrmd_origin="pacelet" lrmd_timeout="20000" lrmd_rsc_interval="10000" lrmd_rsc_start_delay="0" lrmd_exec_rc="7" lrmd_exec_op_status="0" lrmd_callid="31" lrmd_rsc_deleted="1" lrmd_run_time="1750000000" lrmd_rcchange_time="5" lrmd_exec_time="85" lrmd_queue_time="1" lrmd_op="lrmd_rsc_exec" lrmd_rsc_id="web" lrmd_rsc_action="monitor" lrmd_rsc_userdata_str="12:4:0:7f2c" lrmd_rsc_exit_reason="gone" lrmd_rsc_output="one&#x0A;"#;
+        let end = r#" lrmd_remote_msg_id="0" lrmd_remote_msg_type="notify"><attributes crm_feature_set="3.20.0" x="&quot;&lt;&amp;&gt;'&#x0A;é"><param name="1" value="a&#x09;b"/></attributes></lrmd_notify>"#;
+        assert!(text.starts_with(start), "{text}");
+        assert!(text.ends_with(end), "{text}");
+        assert!(!text.contains('\x1b') && !text.contains("&#x1B;"), "{text}");
+    }
+
+    #[test]
+    fn what_is_told_without_a_result() {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        assert_eq!(
+            text(generic(-115, 44, "lrmd_rsc_unregister", Some("web"))),
+            r#"<lrmd_notify lrmd_origin="pacelet" lrmd_rc="-115" lrmd_callid="44" lrmd_op="lrmd_rsc_unregister" lrmd_rsc_id="web" lrmd_remote_msg_id="0" lrmd_remote_msg_type="notify"/>"#
+        );
+        assert!(!text(generic(0, 1, "lrmd_rsc_poke", None)).contains("lrmd_rsc_id"));
+        assert_eq!(
+            text(new_client()),
+            r#"<lrmd_notify lrmd_origin="pacelet" lrmd_op="lrmd_rsc_new_client" lrmd_remote_msg_id="0" lrmd_remote_msg_type="notify"/>"#
+        );
+        assert_eq!(
+            text(shutdown_request()),
+            r#"<lrmd_ipc_proxy lrmd_ipc_op="shutdown_req" lrmd_ipc_session="0" lrmd_remote_msg_id="0" lrmd_remote_msg_type="notify"/>"#
+        );
+        assert_eq!(
+            text(destroy_session("9d1f")),
+            r#"<lrmd_ipc_proxy lrmd_ipc_op="destroy" lrmd_ipc_session="9d1f" lrmd_remote_msg_id="0" lrmd_remote_msg_type="notify"/>"#
+        );
+    }
+}
