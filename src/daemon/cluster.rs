@@ -7,7 +7,7 @@ use rand_core::CryptoRngCore;
 
 use crate::executor::{Action, ClientId};
 use crate::line;
-use crate::log::Escaped;
+use crate::log::{Escaped, Level, Line};
 use crate::remote::{self, ConnId, Connection, Fault, Received};
 use crate::time::Now;
 
@@ -24,7 +24,7 @@ impl Core {
             // be a failure its cluster node does not get over by itself (remote-protocol.md section 5.3).
             let silent = unauthenticated.clone().find(|(_, other)| !other.spoke()).map(|(&conn, _)| conn);
             match silent {
-                Some(oldest) => self.close(oldest),
+                Some(oldest) => self.close(oldest, Level::Debug, "it gave way to a newer one", now),
                 None => {
                     self.effects.push_back(Effect::Close(conn));
                     return;
@@ -60,8 +60,7 @@ impl Core {
             }
         }
         if self.connections.get(&conn).is_some_and(Connection::is_closed) {
-            self.close(conn);
-            self.gone(conn, now);
+            self.close(conn, Level::Notice, "closed in order", now);
         }
     }
 
@@ -72,53 +71,41 @@ impl Core {
             Some(errno) => std::io::Error::from_raw_os_error(errno).to_string(),
             None => "end of stream".to_owned(),
         };
-        if connection.is_authenticated() {
-            self.forget(conn, &connection, &why, now);
-        } else if connection.spoke() {
-            let peer = connection.peer();
-            self.log(line!(Warning, "Connection from {peer} ended during its TLS handshake: {why}"));
-        } else {
-            let peer = connection.peer();
-            self.log(line!(
-                Info,
-                "Connection from {peer} ended before anything came: a port scan or health check? ({why})"
-            ));
-        }
+        let level = if connection.spoke() { Level::Notice } else { Level::Info };
+        self.forget(conn, &connection, level, &why, now);
     }
 
-    /// Ends a connection for a fault of its own, with one line for the log.
+    /// Ends a connection for a fault of its own.
     pub(super) fn fail(&mut self, conn: ConnId, fault: &Fault, now: Now) {
-        let Some(connection) = self.connections.get(&conn) else { return };
-        let peer = connection.peer();
-        if connection.is_authenticated() {
-            self.log(line!(Error, "Dropping the connection of {}: {fault}", label(connection)));
-        } else {
-            self.log(line!(Error, "Refused remote client connection from {peer}: {fault}"));
-        }
-        self.close(conn);
-        self.gone(conn, now);
+        self.close(conn, Level::Error, &fault.to_string(), now);
     }
 
     /// Writes what can be written at once, then closes.
-    fn close(&mut self, conn: ConnId) {
+    fn close(&mut self, conn: ConnId, level: Level, why: &str, now: Now) {
         let Some(mut connection) = self.connections.remove(&conn) else { return };
         connection.close();
-        self.closing.insert(conn, connection);
         self.effects.push_back(Effect::Close(conn));
-    }
-
-    /// Cleans up after a connection that is being closed.
-    fn gone(&mut self, conn: ConnId, now: Now) {
-        let Some(connection) = self.closing.remove(&conn) else { return };
-        if connection.is_authenticated() {
-            self.forget(conn, &connection, "closed in order", now);
-        }
+        self.forget(conn, &connection, level, why, now);
         self.closing.insert(conn, connection);
     }
 
-    /// A client is gone: with the last one recurring operations end, with the last provider a daemon that drains.
-    fn forget(&mut self, conn: ConnId, connection: &Connection, why: &str, now: Now) {
-        self.log(line!(Notice, "Cleaning up after remote client {} disconnected ({why})", label(connection)));
+    /// A connection is gone, which is one line for the log. With the last client recurring operations end, with
+    /// the last provider a daemon that drains.
+    fn forget(&mut self, conn: ConnId, connection: &Connection, level: Level, why: &str, now: Now) {
+        let label = label(connection);
+        if !connection.is_authenticated() {
+            let text = if connection.spoke() {
+                format!("Refused remote client connection from {label}: {why}")
+            } else {
+                format!(
+                    "Connection from {label} ended before anything came, as of a port scan or health check: {why}"
+                )
+            };
+            self.log(Line { level, text });
+            return;
+        }
+        let text = format!("Cleaning up after remote client {label} disconnected: {why}");
+        self.log(Line { level, text });
         let was_provider = self.providers.contains(&conn);
         self.providers.retain(|&provider| provider != conn);
         if !self.connections.values().any(Connection::is_authenticated) {

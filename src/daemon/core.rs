@@ -190,7 +190,8 @@ impl Core {
             Event::Accepted { conn, peer } => self.accepted(conn, peer, now),
             Event::Received { conn, bytes } => self.received(conn, bytes, now, entropy),
             Event::Sent { conn, count } => {
-                if let Some(connection) = self.connections.get_mut(&conn) {
+                let open = self.connections.get_mut(&conn).or_else(|| self.closing.get_mut(&conn));
+                if let Some(connection) = open {
                     connection.sent(count, now.mono);
                 }
             }

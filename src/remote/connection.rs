@@ -25,7 +25,7 @@ const STALL_TIME: u64 = 60_000;
 const QUEUE_LIMIT: usize = 64 * 1024 * 1024;
 
 /// How many payload bytes one record takes.
-const RECORD: usize = 16 * 1024;
+const RECORD: usize = tls::RECORD_TEXT;
 
 /// Below so many sealed bytes the next record is sealed.
 const SEALED: usize = 4 * 1024;
@@ -276,14 +276,20 @@ impl Connection {
 
     fn seal_next(&mut self) {
         let Some(message) = self.queue.front_mut() else { return };
+        let mut sealed = Ok(());
         if message.sealed == 0 {
-            self.tls.seal(&message.header, &mut self.sealed);
+            self.tls.update_keys(&mut self.sealed);
+            sealed = self.tls.seal(&message.header, &mut self.sealed);
         }
         let rest = message.payload.get(message.sealed..).unwrap_or_default();
         let record = &rest[..rest.len().min(RECORD)];
-        self.tls.seal(record, &mut self.sealed);
         message.sealed += record.len();
-        if message.sealed == message.payload.len() {
+        let whole = message.sealed == message.payload.len();
+        if sealed.and_then(|()| self.tls.seal(record, &mut self.sealed)).is_err() {
+            // The session has ended: who owns the connection is about to find out.
+            self.queue.clear();
+            self.queued = 0;
+        } else if whole {
             self.queued -= message.payload.len();
             self.queue.pop_front();
         }

@@ -4,16 +4,13 @@
 use crate::wire::header::{self, Header};
 
 /// Collects plaintext until messages are complete. It grows as bytes arrive, never from a header's
-/// promise, and gives its memory back after a large message.
+/// promise, and gives its memory away with each message.
 #[derive(Debug, Default)]
 pub(super) struct Framing {
     buffer: Vec<u8>,
 }
 
 impl Framing {
-    /// What stays allocated between messages.
-    const KEPT: usize = 16 * 1024;
-
     /// Where plaintext is appended.
     pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.buffer
@@ -38,9 +35,6 @@ impl Framing {
         }
         let rest = self.buffer.split_off(end);
         let mut message = std::mem::replace(&mut self.buffer, rest);
-        if self.buffer.is_empty() && message.capacity() <= Self::KEPT {
-            self.buffer = Vec::new();
-        }
         message.drain(..header::LEN);
         if message.last() == Some(&0) {
             message.pop();
