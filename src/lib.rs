@@ -14,5 +14,6 @@ pub mod log;
 pub mod remote;
 pub mod time;
 pub mod tls;
+pub mod tools;
 pub mod wire;
 pub mod xml;

@@ -1,0 +1,196 @@
+//! The daemon of a demo, and the private directory that is all it has.
+
+use std::env;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rand_core::RngCore;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::report::Wrong;
+
+/// How long between two looks whether the daemon is there, or gone.
+const PAUSE: Duration = Duration::from_micros(200);
+
+/// A directory that only this user can enter; it goes with the value.
+#[derive(Debug)]
+pub(super) struct Directory(PathBuf);
+
+impl Directory {
+    /// Makes one where temporary files may be.
+    pub(super) fn new(random: &mut impl RngCore) -> Result<Self, Wrong> {
+        let name = format!("pacelet-demo-{:016x}", random.next_u64());
+        let mut last = String::new();
+        // A bare root file system has not all of these, or none but its root.
+        for parent in [env::temp_dir(), "/tmp".into(), "/dev/shm".into(), "/run".into(), "/".into()] {
+            let path = parent.join(&name);
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Ok(Self(path)),
+                Err(error) => last = format!("cannot make a directory {}: {error}", path.display()),
+            }
+        }
+        Err(last.into())
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Puts a new file into it that only this user can read.
+    pub(super) fn write(&self, name: &str, content: &[u8]) -> Result<(), Wrong> {
+        let path = self.0.join(name);
+        let written = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .and_then(|mut file| file.write_all(content));
+        written.map_err(|error| format!("cannot write {}: {error}", path.display()).into())
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // What cannot be removed stays: there is nothing to do about it.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A daemon of our own: killed with the value, if it still runs then.
+#[derive(Debug)]
+pub(super) struct Daemon {
+    child: Child,
+    address: SocketAddr,
+    log: PathBuf,
+}
+
+impl Daemon {
+    /// Starts this program as a daemon, with the directory's key and agent, and waits until it takes
+    /// connections.
+    pub(super) fn start(directory: &Directory, patience: Duration) -> Result<Self, Wrong> {
+        let program = program()?;
+        let agents = directory.path().join("agents");
+        let made = fs::create_dir_all(agents.join("pacelet"))
+            .and_then(|()| symlink(&program, agents.join("pacelet/demo")));
+        made.map_err(|error| format!("cannot make {}/pacelet/demo: {error}", agents.display()))?;
+
+        let address = free_address().map_err(|error| format!("no free port on 127.0.0.1: {error}"))?;
+        let log = directory.path().join("log");
+        let stderr =
+            File::create(&log).map_err(|error| format!("cannot write {}: {error}", log.display()))?;
+        let child = Command::new(&program)
+            .arg0("pacemaker-remoted")
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("PCMK_authkey_location", directory.path().join("authkey"))
+            .env("PCMK_remote_address", address.ip().to_string())
+            .env("PCMK_remote_port", address.port().to_string())
+            .env("PCMK_logfile", "none")
+            .env("PCMK_logfacility", "none")
+            .env("PCMK_stderr", "1")
+            .env("OCF_RA_PATH", &agents)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .spawn()
+            .map_err(|error| format!("cannot start {}: {error}", program.display()))?;
+        let mut daemon = Self { child, address, log };
+        match daemon.wait_for_port(patience) {
+            Ok(()) => Ok(daemon),
+            Err(text) => {
+                let log = daemon.log();
+                let last =
+                    log.split(|&byte| byte == b'\n').rfind(|line| !line.is_empty()).unwrap_or_default();
+                Err(format!("{text}; its last words: {}", crate::log::Escaped(last)).into())
+            }
+        }
+    }
+
+    fn wait_for_port(&mut self, patience: Duration) -> Result<(), String> {
+        let start = Instant::now();
+        loop {
+            if let Ok(stream) = TcpStream::connect(self.address) {
+                // Nobody listening, the kernel may have given the port to this end, which then talks to itself.
+                if stream.local_addr().is_ok_and(|local| local != self.address) {
+                    return Ok(());
+                }
+            }
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Err(format!("the daemon ended: {status}"));
+            }
+            if start.elapsed() > patience {
+                return Err(format!("nobody listens at {} after {} s", self.address, patience.as_secs()));
+            }
+            thread::sleep(PAUSE);
+        }
+    }
+
+    /// Its process id.
+    pub(super) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it has logged.
+    pub(super) fn log(&self) -> Vec<u8> {
+        fs::read(&self.log).unwrap_or_default()
+    }
+
+    /// Sends SIGTERM.
+    pub(super) fn terminate(&self) -> Result<(), Wrong> {
+        let process = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let sent = process.is_some_and(|process| kill_process(process, Signal::TERM).is_ok());
+        if sent { Ok(()) } else { Err(format!("cannot send SIGTERM to process {}", self.child.id()).into()) }
+    }
+
+    /// Waits for an end with status 0.
+    pub(super) fn wait(&mut self, patience: Duration) -> Result<(), Wrong> {
+        let start = Instant::now();
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) if status.success() => return Ok(()),
+                Ok(Some(status)) => return Err(format!("the daemon ended with {status}").into()),
+                Err(error) => return Err(format!("cannot wait for the daemon: {error}").into()),
+                Ok(None) if start.elapsed() > patience => {
+                    return Err(format!("the daemon still runs after {} s", patience.as_secs()).into());
+                }
+                Ok(None) => thread::sleep(PAUSE),
+            }
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Both do nothing to a daemon that has ended and been waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Where this program is.
+fn program() -> Result<PathBuf, Wrong> {
+    // Without /proc there is still the way it was called, if that is a path.
+    let called = || env::args_os().next().map(PathBuf::from).filter(|path| path.components().count() > 1);
+    env::current_exe()
+        .ok()
+        .or_else(|| fs::canonicalize(called()?).ok())
+        .ok_or_else(|| "cannot tell where this program is: mount /proc, or call it by its path".into())
+}
+
+/// A port of the loopback interface that nobody uses just now.
+fn free_address() -> io::Result<SocketAddr> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+}

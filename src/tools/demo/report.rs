@@ -1,0 +1,258 @@
+//! What a demo shows: a table while it runs, or JSON at its end.
+
+use core::fmt;
+use std::io::{self, Write as _};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::log::Escaped;
+use crate::tools::client;
+
+/// How many bytes the JSON may have: about 30 steps.
+const JSON_LIMIT: usize = 16 * 1024;
+
+/// How many lines of the daemon's log are shown when something went wrong.
+const LOG_LINES: usize = 20;
+
+/// Why a step did not go as expected.
+#[derive(Debug)]
+pub(super) enum Wrong {
+    /// Something else happened.
+    Wrong(String),
+    /// The step cannot be done here, which is no fault.
+    Skipped(&'static str),
+}
+
+impl Wrong {
+    /// A step that cannot be done here.
+    pub(super) fn skipped(reason: &'static str) -> Self {
+        Self::Skipped(reason)
+    }
+
+    /// Something other than expected was seen, perhaps with a reason given by the agent.
+    pub(super) fn values(expected: &str, seen: &str, reason: Option<String>) -> Self {
+        let reason = reason.map_or_else(String::new, |reason| format!(": {}", Escaped(reason.as_bytes())));
+        Self::Wrong(format!("expected {expected}, got {seen}{reason}"))
+    }
+}
+
+impl From<String> for Wrong {
+    fn from(text: String) -> Self {
+        Self::Wrong(text)
+    }
+}
+
+impl From<&str> for Wrong {
+    fn from(text: &str) -> Self {
+        Self::Wrong(text.to_owned())
+    }
+}
+
+impl From<client::Error> for Wrong {
+    fn from(error: client::Error) -> Self {
+        Self::Wrong(error.to_string())
+    }
+}
+
+/// The steps so far.
+#[derive(Debug)]
+pub(super) struct Report {
+    json: bool,
+    steps: Vec<Step>,
+}
+
+#[derive(Debug)]
+struct Step {
+    name: &'static str,
+    took: Duration,
+    verdict: Verdict,
+    seen: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Right,
+    Wrong,
+    Skipped,
+}
+
+impl Report {
+    /// A report that shows each step when it is done, or all of them as JSON in the end.
+    pub(super) fn new(json: bool) -> Self {
+        Self { json, steps: Vec::new() }
+    }
+
+    /// Does one step, takes the time, and shows what was seen.
+    pub(super) fn step<T: Skippable>(
+        &mut self,
+        name: &'static str,
+        run: impl FnOnce() -> Result<(T, String), Wrong>,
+    ) -> Result<T, Wrong> {
+        let start = Instant::now();
+        let result = run();
+        let took = start.elapsed();
+        let (verdict, seen, result) = match result {
+            Ok((value, seen)) => (Verdict::Right, seen, Ok(value)),
+            Err(Wrong::Skipped(reason)) => {
+                (Verdict::Skipped, reason.to_owned(), T::skipped().ok_or(Wrong::Skipped(reason)))
+            }
+            Err(Wrong::Wrong(text)) => (Verdict::Wrong, text.clone(), Err(Wrong::Wrong(text))),
+        };
+        self.add(Step { name, took, verdict, seen });
+        result
+    }
+
+    fn add(&mut self, step: Step) {
+        if !self.json {
+            let mark = match step.verdict {
+                Verdict::Right => "",
+                Verdict::Wrong => "WRONG: ",
+                Verdict::Skipped => "skipped: ",
+            };
+            let number = self.steps.len() + 1;
+            let Step { name, took, seen, .. } = &step;
+            print(false, &format!("{number:3}  {name:<24} {:>8}  {mark}{seen}", Took(*took).to_string()));
+        }
+        self.steps.push(step);
+    }
+
+    /// Shows the end of the daemon's log.
+    pub(super) fn log(&self, log: &[u8]) {
+        let lines: Vec<_> = log.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).collect();
+        if lines.is_empty() {
+            return;
+        }
+        print(true, "The daemon's last words:");
+        for line in lines.iter().skip(lines.len().saturating_sub(LOG_LINES)) {
+            print(true, &format!("  {}", Escaped(line)));
+        }
+    }
+
+    /// Says how it went altogether.
+    pub(super) fn finish(&self) {
+        let count = |verdict| self.steps.iter().filter(|step| step.verdict == verdict).count();
+        let wrong = self.steps.iter().position(|step| step.verdict == Verdict::Wrong);
+        if self.json {
+            self.print_json(wrong.is_none());
+        }
+        match wrong.and_then(|place| Some((place + 1, self.steps.get(place)?))) {
+            Some((number, step)) => {
+                print(true, &format!("step {number} ({}) is wrong: {}", step.name, step.seen));
+            }
+            None if self.json => {}
+            None => {
+                let skipped = match count(Verdict::Skipped) {
+                    0 => String::new(),
+                    skipped => format!(", {skipped} skipped"),
+                };
+                print(false, &format!("all {} steps as a cluster expects{skipped}", count(Verdict::Right)));
+            }
+        }
+    }
+
+    fn print_json(&self, ok: bool) {
+        #[derive(Serialize)]
+        struct Figures<'a> {
+            ok: bool,
+            steps: &'a [Row<'a>],
+        }
+        #[derive(Serialize)]
+        struct Row<'a> {
+            name: &'a str,
+            microseconds: u64,
+            verdict: Verdict,
+            seen: &'a str,
+        }
+        let steps: Vec<_> = self
+            .steps
+            .iter()
+            .map(|step| Row {
+                name: step.name,
+                microseconds: u64::try_from(step.took.as_micros()).unwrap_or(u64::MAX),
+                verdict: step.verdict,
+                seen: &step.seen,
+            })
+            .collect();
+        let mut json = [0; JSON_LIMIT];
+        let length = serde_json_core::to_slice(&Figures { ok, steps: &steps }, &mut json).unwrap_or(0);
+        match json.get(..length).map(core::str::from_utf8) {
+            Some(Ok(json)) if !json.is_empty() => print(false, json),
+            _ => print(true, "the figures do not fit into the buffer for JSON"),
+        }
+    }
+}
+
+/// What a step that was left out gives.
+pub(super) trait Skippable: Sized {
+    /// The value to go on with, if there is one.
+    fn skipped() -> Option<Self> {
+        None
+    }
+}
+
+impl Skippable for () {
+    fn skipped() -> Option<Self> {
+        Some(())
+    }
+}
+
+impl Skippable for i64 {}
+impl<A, B> Skippable for (A, B) {}
+impl Skippable for super::Daemon {}
+impl Skippable for super::Client<'_> {}
+
+/// A duration in the unit that suits it, three digits long.
+struct Took(Duration);
+
+impl fmt::Display for Took {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = self.0.as_micros();
+        let (value, unit) = match micros {
+            0..1000 => return write!(f, "{micros} µs"),
+            1000..1_000_000 => (micros, "ms"),
+            _ => (micros / 1000, "s"),
+        };
+        match value {
+            0..10_000 => write!(f, "{}.{:02} {unit}", value / 1000, value % 1000 / 10),
+            10_000..100_000 => write!(f, "{}.{} {unit}", value / 1000, value % 1000 / 100),
+            _ => write!(f, "{} {unit}", value / 1000),
+        }
+    }
+}
+
+/// Prints a line, to standard error if it is about a fault. Nobody is left to be told if that fails.
+pub(super) fn print(fault: bool, line: &str) {
+    let line = format!("{line}\n");
+    let _ =
+        if fault { io::stderr().write_all(line.as_bytes()) } else { io::stdout().write_all(line.as_bytes()) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_three_digits() {
+        let text = |micros| Took(Duration::from_micros(micros)).to_string();
+        assert_eq!(text(0), "0 µs");
+        assert_eq!(text(999), "999 µs");
+        assert_eq!(text(1000), "1.00 ms");
+        assert_eq!(text(9_999), "9.99 ms");
+        assert_eq!(text(12_345), "12.3 ms");
+        assert_eq!(text(123_456), "123 ms");
+        assert_eq!(text(1_234_567), "1.23 s");
+        assert_eq!(text(61_000_000), "61.0 s");
+    }
+
+    #[test]
+    fn a_step_left_out_is_no_fault() {
+        let mut report = Report::new(true);
+        assert!(report.step("a", || Ok(((), String::new()))).is_ok());
+        assert!(report.step::<()>("b", || Err(Wrong::skipped("not here"))).is_ok());
+        assert!(report.step::<()>("c", || Err("bad".into())).is_err());
+        let verdicts: Vec<_> = report.steps.iter().map(|step| step.verdict).collect();
+        assert_eq!(verdicts, [Verdict::Right, Verdict::Skipped, Verdict::Wrong]);
+    }
+}
