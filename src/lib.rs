@@ -12,6 +12,7 @@ pub mod daemon;
 pub mod executor;
 pub mod log;
 pub mod remote;
+pub mod sys;
 pub mod time;
 pub mod tls;
 pub mod tools;

@@ -1,0 +1,17 @@
+//! The only system calls, and the only `unsafe`: event loop, timers, signals, children, sockets.
+//!
+//! Nothing in here decides anything: which child runs, what is sent and when something is given up
+//! comes from [`crate::daemon::Core`]. Nothing in here waits for anything except
+//! [`Reactor::run`](reactor::Reactor::run), and nothing uses a system call that is newer than
+//! Linux 4.4 without a way to do without it.
+
+pub mod clock;
+pub mod entropy;
+pub mod key_file;
+pub mod reactor;
+pub mod signal;
+pub mod socket;
+#[cfg(test)]
+mod testing;
+
+pub use rustix::io::Errno;

@@ -1,0 +1,226 @@
+//! TCP: the listener and cluster connections (remote-protocol.md section 4).
+#![forbid(unsafe_code)]
+
+use std::fmt::Write;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rustix::net::{
+    self, AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, ipproto, sockopt,
+};
+
+use super::Errno;
+use super::reactor::{Class, Interest, Reactor, Source};
+
+/// How many connections the kernel holds for us; the cluster's nodes may all come at once.
+const BACKLOG: i32 = 128;
+/// After this much silence the kernel asks whether the other end is still there…
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+/// …and asks again this often…
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// …this many times. Together 90 seconds: a shorter cut would end connections that a cluster with default
+/// monitors (every 60 seconds, 30 seconds to answer) has not given up.
+const KEEPALIVE_COUNT: u32 = 6;
+/// How long sent bytes may stay unacknowledged, in milliseconds: the same 90 seconds.
+const USER_TIMEOUT_MILLIS: u32 = 90_000;
+/// How many times a closing connection takes bytes that nobody wants any more: see [`Connection::close`].
+const CLOSING_READS: usize = 16;
+
+/// The addresses of a host name or of a numeric address. **This may wait for a name server**; only
+/// a host name makes it do so, and the daemon calls it before its loop runs.
+///
+/// # Errors
+/// What the resolver says.
+pub fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok((host, port).to_socket_addrs()?.collect())
+}
+
+/// The addresses that stand for "all": IPv6, which takes IPv4 as well, and IPv4 for kernels without IPv6.
+pub fn wildcard(port: u16) -> Vec<SocketAddr> {
+    vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()]
+}
+
+/// The one listening socket.
+#[derive(Debug)]
+pub struct Listener {
+    source: Source,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Listens on the first address that can be had, all IPv6 ones before all IPv4 ones.
+    ///
+    /// # Errors
+    /// What failed on each address, for people.
+    pub fn open(reactor: &Rc<Reactor>, addresses: &[SocketAddr]) -> Result<Self, String> {
+        let mut failures = String::new();
+        let six = addresses.iter().filter(|address| address.is_ipv6());
+        let four = addresses.iter().filter(|address| address.is_ipv4());
+        for &address in six.chain(four) {
+            match listen(reactor, address) {
+                Ok(source) => return Ok(Self { address: local_address(&source, address), source }),
+                Err((step, errno)) => {
+                    let separator = if failures.is_empty() { "" } else { "; " };
+                    let _ = write!(failures, "{separator}{address}: {step}: {}", io::Error::from(errno));
+                }
+            }
+        }
+        if failures.is_empty() {
+            failures.push_str("the configured name has no address");
+        }
+        Err(failures)
+    }
+
+    /// Where it listens, with the real port if port 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits until [`Listener::accept`] is worth a call.
+    pub async fn ready(&self) {
+        self.source.readable().await;
+    }
+
+    /// Lets everything more urgent go first.
+    pub async fn pass_turn(&self) {
+        self.source.pass_turn().await;
+    }
+
+    /// The next connection and its other end; `None` when nobody waits.
+    ///
+    /// # Errors
+    /// ENFILE, EMFILE, ENOBUFS, ENOMEM: there is no room now, and the connection stays in the
+    /// backlog. A connection that died there is no error.
+    pub fn accept(&self) -> Result<Option<(OwnedFd, SocketAddr)>, Errno> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let mut accepted = None;
+        loop {
+            let result = self.source.attempt_read(1, |fd| {
+                accepted = Some(net::acceptfrom_with(fd, flags)?);
+                Ok(1)
+            });
+            match result {
+                Ok(_) => break,
+                Err(error) if is_about_the_peer(error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let Some((fd, peer)) = accepted else { return Ok(None) };
+        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok()).unwrap_or(self.address);
+        // IPv4 comes mapped into IPv6; people know it by its own notation.
+        Ok(Some((fd, SocketAddr::new(peer.ip().to_canonical(), peer.port()))))
+    }
+}
+
+fn listen(reactor: &Rc<Reactor>, address: SocketAddr) -> Result<Source, (&'static str, Errno)> {
+    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let fd = net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))
+        .map_err(|errno| ("socket", errno))?;
+    sockopt::set_socket_reuseaddr(&fd, true).map_err(|errno| ("SO_REUSEADDR", errno))?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&fd, false).map_err(|errno| ("IPV6_V6ONLY", errno))?;
+    }
+    net::bind(&fd, &address).map_err(|errno| ("bind", errno))?;
+    net::listen(&fd, BACKLOG).map_err(|errno| ("listen", errno))?;
+    Source::new(reactor, fd, Class::Patient, Interest::Read).map_err(|errno| ("epoll", errno))
+}
+
+fn local_address(source: &Source, asked: SocketAddr) -> SocketAddr {
+    net::getsockname(source).ok().and_then(|address| address.try_into().ok()).unwrap_or(asked)
+}
+
+/// accept(2) hands on what the network said about the connection that it would have returned.
+fn is_about_the_peer(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::CONNABORTED
+            | Errno::PROTO
+            | Errno::PERM
+            | Errno::NETDOWN
+            | Errno::NOPROTOOPT
+            | Errno::HOSTDOWN
+            | Errno::NONET
+            | Errno::HOSTUNREACH
+            | Errno::OPNOTSUPP
+            | Errno::NETUNREACH
+    )
+}
+
+/// A cluster connection's socket.
+#[derive(Debug)]
+pub struct Connection {
+    source: Source,
+}
+
+impl Connection {
+    /// Sets up an accepted socket. `user_timeout_millis` is how long sent bytes may stay unacknowledged if the
+    /// configuration says so.
+    ///
+    /// # Errors
+    /// The option that could not be set, and why. Options that only make things faster are not worth an error.
+    pub fn new(
+        reactor: &Rc<Reactor>,
+        fd: OwnedFd,
+        user_timeout_millis: Option<u32>,
+    ) -> Result<Self, (&'static str, Errno)> {
+        let _ = sockopt::set_tcp_nodelay(&fd, true);
+        let _ = sockopt::set_tcp_quickack(&fd, true);
+        let user_timeout = user_timeout_millis.unwrap_or(USER_TIMEOUT_MILLIS);
+        sockopt::set_tcp_user_timeout(&fd, user_timeout).map_err(|errno| ("TCP_USER_TIMEOUT", errno))?;
+        sockopt::set_socket_keepalive(&fd, true).map_err(|errno| ("SO_KEEPALIVE", errno))?;
+        sockopt::set_tcp_keepidle(&fd, KEEPALIVE_IDLE).map_err(|errno| ("TCP_KEEPIDLE", errno))?;
+        sockopt::set_tcp_keepintvl(&fd, KEEPALIVE_INTERVAL).map_err(|errno| ("TCP_KEEPINTVL", errno))?;
+        sockopt::set_tcp_keepcnt(&fd, KEEPALIVE_COUNT).map_err(|errno| ("TCP_KEEPCNT", errno))?;
+        let source = Source::new(reactor, fd, Class::Urgent, Interest::ReadWrite);
+        Ok(Self { source: source.map_err(|errno| ("epoll", errno))? })
+    }
+
+    /// The watched socket, to wait for.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Takes what has come: the number of bytes, 0 at the orderly end of the stream, `None` when
+    /// nothing is there now.
+    ///
+    /// # Errors
+    /// What ended the connection.
+    pub fn receive(&self, buffer: &mut [u8]) -> Result<Option<usize>, Errno> {
+        let result = self.source.attempt_read(buffer.len(), |fd| {
+            net::recv(fd, &mut *buffer, RecvFlags::DONTWAIT).map(|(count, _)| count)
+        })?;
+        if result.is_some_and(|count| count > 0) {
+            // The peer writes header and payload apart and lets Nagle hold the second back until the first is
+            // acknowledged; the kernel forgets this option by itself.
+            let _ = sockopt::set_tcp_quickack(&self.source, true);
+        }
+        Ok(result)
+    }
+
+    /// Gives the socket as much as it takes: `None` when that is nothing now.
+    ///
+    /// # Errors
+    /// What ended the connection.
+    pub fn send(&self, bytes: &[u8]) -> Result<Option<usize>, Errno> {
+        self.source.attempt_write(|fd| net::send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL))
+    }
+
+    /// Ends the connection so that the other end can read what was sent before: bytes of its own
+    /// that were never taken would turn the end into a reset, which overtakes them.
+    pub fn close(self, buffer: &mut [u8]) {
+        let _ = net::shutdown(&self.source, Shutdown::Write);
+        for _ in 0..CLOSING_READS {
+            match net::recv(&self.source, &mut *buffer, RecvFlags::DONTWAIT) {
+                Ok((count, _)) if count > 0 => {}
+                _ => return,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
