@@ -5,12 +5,16 @@
 //! [`Reactor::run`](reactor::Reactor::run), and nothing uses a system call that is newer than
 //! Linux 4.4 without a way to do without it.
 
+pub mod child;
 pub mod clock;
 pub mod entropy;
 pub mod key_file;
+pub mod process;
 pub mod reactor;
 pub mod signal;
 pub mod socket;
+pub mod stderr;
+pub mod syslog;
 #[cfg(test)]
 mod testing;
 

@@ -1,14 +1,54 @@
-//! What tests of the event loop need.
-#![forbid(unsafe_code)]
+//! Tests that need a process of their own: signals, children and limits belong to the process.
+#![allow(unsafe_code)]
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::task::{Context, Poll, Wake, Waker};
 
 use smol::LocalExecutor;
 
 use super::reactor::Reactor;
+
+/// How long such a process may take; it ends by SIGALRM after that, and its test fails.
+const SECONDS: libc::c_uint = 120;
+
+static ISOLATED: AtomicBool = AtomicBool::new(false);
+static HOOK: Once = Once::new();
+
+/// Runs `test` in a forked process with one thread, and fails if it fails there.
+pub fn isolated(test: impl FnOnce()) {
+    HOOK.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if ISOLATED.load(Ordering::Relaxed) {
+                let text = format!("{info}\n");
+                let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
+            } else {
+                usual(info);
+            }
+        }));
+    });
+    // SAFETY: what other tests' threads hold at this moment (standard output, the place of the panic
+    // hook) is not asked for by the child, and every libc we support makes its allocator usable after a fork.
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0, "fork: {}", std::io::Error::last_os_error());
+    if pid == 0 {
+        // SAFETY: alarm has no preconditions.
+        unsafe { libc::alarm(SECONDS) };
+        ISOLATED.store(true, Ordering::Relaxed);
+        let failed = catch_unwind(AssertUnwindSafe(test)).is_err();
+        // SAFETY: _exit has no preconditions; exit would run what belongs to the parent.
+        unsafe { libc::_exit(failed.into()) };
+    }
+    let mut status = 0;
+    // SAFETY: the status is a valid place, and the pid is our child's.
+    while unsafe { libc::waitpid(pid, &mut status, 0) } < 0 {
+        assert_eq!(std::io::Error::last_os_error().kind(), std::io::ErrorKind::Interrupted);
+    }
+    assert_eq!(status, 0, "the isolated test failed: wait status {status:#x}");
+}
 
 /// Runs a future to its end on a loop, and the executor's tasks meanwhile.
 pub fn block_on<T>(reactor: &Reactor, executor: &LocalExecutor<'_>, future: impl Future<Output = T>) -> T {

@@ -1,0 +1,350 @@
+//! Children: fork, both output pipes, the end, and signals to whole process groups.
+//!
+//! The loop never waits for a child, not even for its `execve`: that may hang for ever on a dead
+//! file server. So everything that can hang happens behind the fork (see [`setup`]), and what fails
+//! there is told over one close-on-exec pipe that all children share: a record says who failed,
+//! at which step and why. The record is complete before the child is a zombie, so it is looked
+//! for when such a child is reaped.
+//!
+//! A child is over when its process is (executor-semantics.md section 6.4), whether or not
+//! something it started still holds its pipes: what the pipes hold at that moment is read, then
+//! they are closed.
+#![allow(unsafe_code)]
+
+mod setup;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString};
+use std::future::poll_fn;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::ioctl_fionread;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Signal};
+
+use self::setup::Plan;
+use super::Errno;
+use super::process::Restore;
+use super::reactor::{Class, Interest, Notifier, Reactor, Source};
+use super::signal::{check, last_errno};
+use crate::agent::{Command, Ending, Step, Stream};
+
+/// Starts children and buries them, and those of others if this is process 1.
+#[derive(Debug)]
+pub struct Children {
+    reactor: Rc<Reactor>,
+    environment: Vec<CString>,
+    restore: Restore,
+    /// Standard input of every child.
+    null: OwnedFd,
+    report_read: OwnedFd,
+    report_write: OwnedFd,
+    /// Those that were not reaped yet, by process id.
+    running: RefCell<BTreeMap<i32, Rc<Running>>>,
+}
+
+impl Children {
+    /// `environment` is what each child gets besides its [`Command::environment`]; `restore` is
+    /// what the daemon changed about itself that no child shall have.
+    ///
+    /// # Errors
+    /// What `pipe2` says.
+    pub fn new(reactor: &Rc<Reactor>, environment: Vec<CString>, restore: Restore) -> Result<Self, Errno> {
+        let (report_read, report_write) = pipe_with(PipeFlags::CLOEXEC)?;
+        rustix::io::ioctl_fionbio(&report_read, true)?;
+        Ok(Self {
+            reactor: reactor.clone(),
+            environment,
+            restore,
+            null: nothing_to_read()?,
+            report_read,
+            report_write,
+            running: RefCell::default(),
+        })
+    }
+
+    /// Starts a child: whether its program can be executed shows only in its [`Ending`].
+    ///
+    /// # Errors
+    /// [`Step::Pipe`] or [`Step::Fork`], with errno: there is no child.
+    pub fn spawn(&self, command: &Command) -> Result<Child, (Step, Errno)> {
+        let (stdout, stdout_write) = self.output().map_err(|errno| (Step::Pipe, errno))?;
+        let (stderr, stderr_write) = self.output().map_err(|errno| (Step::Pipe, errno))?;
+        let mut plan = Plan {
+            candidates: &command.candidates,
+            argv: setup::arguments(&command.arguments),
+            envp: environment(&self.environment, &command.environment),
+            stdin: self.null.as_raw_fd(),
+            stdout: stdout_write.as_raw_fd(),
+            stderr: stderr_write.as_raw_fd(),
+            report: self.report_write.as_raw_fd(),
+            restore: &self.restore,
+        };
+        // SAFETY: `Plan::run` makes only async-signal-safe calls and never returns, so the child is sound
+        // even if this process had more threads than its one.
+        let pid = match unsafe { libc::fork() } {
+            // SAFETY: this is the child, and all pointers in the plan are into memory that is borrowed here.
+            0 => unsafe { plan.run() },
+            pid => pid,
+        };
+        if pid < 0 {
+            return Err((Step::Fork, last_errno()));
+        }
+        // A positive number, so it is a process id.
+        let pid = Pid::from_raw(pid).ok_or((Step::Fork, Errno::IO))?;
+        // The child does this, too: whoever comes first, no kill can come before. EACCES says that it has executed.
+        let _ = rustix::process::setpgid(Some(pid), Some(pid));
+        let running = Rc::new(Running {
+            pid,
+            failure: Cell::new(None),
+            ending: Cell::new(None),
+            reaped: Notifier::default(),
+        });
+        self.running.borrow_mut().insert(pid.as_raw_pid(), running.clone());
+        Ok(Child { stdout: Pipe::new(stdout), stderr: Pipe::new(stderr), next: Stream::Stderr, running })
+    }
+
+    /// Buries all processes that have ended. To be called at each SIGCHLD.
+    pub fn reap(&self) {
+        while let Some((pid, ending)) = next_dead() {
+            if matches!(ending, Ending::Exited(setup::FAILED)) {
+                self.collect_reports();
+            }
+            if bury(pid).is_err() {
+                return;
+            }
+            let Some(running) = self.running.borrow_mut().remove(&pid) else { continue };
+            let failure = running.failure.take().map(|(step, errno)| Ending::NotRun(step, errno));
+            running.ending.set(Some(failure.unwrap_or(ending)));
+            running.reaped.notify();
+        }
+    }
+
+    /// How many children were not reaped yet.
+    pub fn count(&self) -> usize {
+        self.running.borrow().len()
+    }
+
+    /// A pipe for one of a child's outputs: our end, watched, and the child's.
+    fn output(&self) -> Result<(Source, OwnedFd), Errno> {
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+        // Only our end: the ends do not share the flag.
+        rustix::io::ioctl_fionbio(&read, true)?;
+        Ok((Source::new(&self.reactor, read, Class::Urgent, Interest::Read)?, write))
+    }
+
+    fn collect_reports(&self) {
+        let mut record = [0; setup::Report::SIZE];
+        // Records are shorter than PIPE_BUF, so a read gives a whole one.
+        while rustix::io::read(&self.report_read, &mut record) == Ok(record.len()) {
+            let report = setup::Report::from_bytes(record);
+            if let Some(running) = self.running.borrow().get(&report.pid) {
+                running.failure.set(Some((report.step, report.errno)));
+            }
+        }
+    }
+}
+
+/// What both [`Children`] and [`Child`] know of a process.
+#[derive(Debug)]
+struct Running {
+    pid: Pid,
+    failure: Cell<Option<(Step, i32)>>,
+    /// Set when the process was reaped; from then on its id may be somebody else's.
+    ending: Cell<Option<Ending>>,
+    reaped: Notifier,
+}
+
+/// A child process. Dropping it closes its pipes and leaves it alone otherwise.
+#[derive(Debug)]
+pub struct Child {
+    stdout: Pipe,
+    stderr: Pipe,
+    /// Which pipe is looked at first, in turn.
+    next: Stream,
+    running: Rc<Running>,
+}
+
+/// What happened to a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Happening {
+    /// It wrote this many bytes, which are at the buffer's start.
+    Output(Stream, usize),
+    /// It ended, and nothing follows.
+    Ended(Ending),
+}
+
+impl Child {
+    /// Waits until [`Child::next`] has something to tell.
+    pub async fn ready(&self) {
+        poll_fn(|cx| {
+            let ready = [
+                self.running.reaped.poll_notified(cx),
+                self.stdout.poll_readable(cx),
+                self.stderr.poll_readable(cx),
+            ];
+            if self.running.ending.get().is_some() || ready.iter().any(Poll::is_ready) {
+                return Poll::Ready(());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// The next thing that has happened, `None` if [`Child::ready`] is to be waited for.
+    /// All output comes before [`Happening::Ended`].
+    pub fn next(&mut self, buffer: &mut [u8]) -> Option<Happening> {
+        let ending = self.running.ending.get();
+        for _ in 0..2 {
+            let stream = self.next;
+            let (pipe, other) = match stream {
+                Stream::Stdout => (&mut self.stdout, Stream::Stderr),
+                Stream::Stderr => (&mut self.stderr, Stream::Stdout),
+            };
+            self.next = other;
+            if let Some(count) = pipe.read(buffer, ending.is_some()) {
+                return Some(Happening::Output(stream, count));
+            }
+        }
+        ending.map(Happening::Ended)
+    }
+
+    /// Sends SIGKILL to the process, or to its whole group, unless it was reaped already.
+    pub fn kill(&self, group: bool) {
+        self.handle().kill(group);
+    }
+
+    /// What it takes to kill this child from another task.
+    pub fn handle(&self) -> Handle {
+        Handle(self.running.clone())
+    }
+}
+
+/// Kills a child that another task looks after.
+#[derive(Clone, Debug)]
+pub struct Handle(Rc<Running>);
+
+impl Handle {
+    /// See [`Child::kill`].
+    pub fn kill(&self, group: bool) {
+        if self.0.ending.get().is_some() {
+            return;
+        }
+        // ESRCH and EPERM (it took other privileges) leave nothing to do.
+        let _ = if group {
+            rustix::process::kill_process_group(self.0.pid, Signal::KILL)
+        } else {
+            rustix::process::kill_process(self.0.pid, Signal::KILL)
+        };
+    }
+}
+
+/// Our end of a child's pipe.
+#[derive(Debug)]
+struct Pipe {
+    /// `None` after the end of file.
+    source: Option<Source>,
+    /// Once the child has ended: how many bytes still count as its own.
+    left: Option<usize>,
+}
+
+impl Pipe {
+    fn new(source: Source) -> Self {
+        Self { source: Some(source), left: None }
+    }
+
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.source.as_ref().map_or(Poll::Pending, |source| source.poll_readable(cx))
+    }
+
+    /// How many bytes were read; `None` when there are none (now, or any more).
+    fn read(&mut self, buffer: &mut [u8], ended: bool) -> Option<usize> {
+        let source = self.source.as_ref()?;
+        let result = if ended {
+            // A grandchild may hold the pipe and write for ever: what is in the pipe now is all that counts.
+            let left = self.left.unwrap_or_else(|| {
+                ioctl_fionread(source).ok().and_then(|bytes| bytes.try_into().ok()).unwrap_or(0)
+            });
+            let room = left.min(buffer.len());
+            // Not `attempt_read`: the event for the last bytes may come only after the one for the end.
+            let result = rustix::io::read(source, buffer.get_mut(..room).unwrap_or_default()).map(Some);
+            self.left = Some(left.saturating_sub(result.ok().flatten().unwrap_or(left)));
+            result
+        } else {
+            source.attempt_read(buffer.len(), |fd| rustix::io::read(fd, &mut *buffer))
+        };
+        match result {
+            Ok(Some(count)) if count > 0 => Some(count),
+            Ok(None) => None,
+            // The end of file, or nothing more that counts. A pipe has no other errors.
+            Ok(Some(_)) | Err(_) => {
+                self.source = None;
+                None
+            }
+        }
+    }
+}
+
+/// The base environment with a command's own entries: those replace what has the same name, and
+/// the last of the same name counts.
+fn environment(base: &[CString], own: &[CString]) -> Vec<*const libc::c_char> {
+    let mut merged = BTreeMap::new();
+    for entry in base.iter().chain(own) {
+        let bytes = entry.as_bytes();
+        let name = bytes.split(|&byte| byte == b'=').next().unwrap_or(bytes);
+        merged.insert(name, entry.as_ptr());
+    }
+    merged.into_values().chain([std::ptr::null()]).collect()
+}
+
+/// A descriptor that gives an end of file at once, also where there is no `/dev`.
+fn nothing_to_read() -> Result<OwnedFd, Errno> {
+    const NULL: &CStr = c"/dev/null";
+    if let Ok(fd) = rustix::fs::open(NULL, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+        return Ok(fd);
+    }
+    let (read, _) = pipe_with(PipeFlags::CLOEXEC)?;
+    Ok(read)
+}
+
+/// A process that has ended and was not reaped, and how it ended.
+fn next_dead() -> Option<(i32, Ending)> {
+    let info = wait(libc::P_ALL, 0, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT).ok()?;
+    // SAFETY: waitid has filled in a SIGCHLD's values, or left the zeroes that were there.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    if pid == 0 {
+        return None;
+    }
+    let ending = match info.si_code {
+        // The kernel gives the low eight bits.
+        libc::CLD_EXITED => Ending::Exited((status & 0xff) as u8),
+        _ => Ending::Signalled(status),
+    };
+    Some((pid, ending))
+}
+
+/// Reaps a process that has ended: only now may its id be given to another.
+fn bury(pid: i32) -> Result<(), Errno> {
+    wait(libc::P_PID, pid as libc::id_t, libc::WEXITED | libc::WNOHANG).map(drop)
+}
+
+fn wait(kind: libc::idtype_t, id: libc::id_t, options: libc::c_int) -> Result<libc::siginfo_t, Errno> {
+    loop {
+        // SAFETY: all-zero is a valid siginfo_t: numbers and, in parts we do not read, null pointers.
+        let mut info: libc::siginfo_t = unsafe { MaybeUninit::zeroed().assume_init() };
+        // SAFETY: the place for the result is valid for the call.
+        match check(unsafe { libc::waitid(kind, id, &mut info, options) }) {
+            Ok(()) => return Ok(info),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! What the daemon does to its own process when it starts, and how a panic ends it.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString};
+use std::fmt::Write;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
+
+use super::{Errno, signal, stderr, syslog};
+
+/// The kernel's file for a process's own badness.
+pub(super) const OOM_SCORE_ADJ: &CStr = c"/proc/self/oom_score_adj";
+/// Killing the daemon frees one megabyte and gets the node fenced.
+const OWN_OOM_SCORE_ADJ: &[u8] = b"-1000";
+/// Stock's (daemon-lifecycle.md section 4); agents inherit it.
+const UMASK: Mode = Mode::from_raw_mode(0o026);
+/// How many descriptors are enough for thousands of agents at once: each takes two.
+const DESCRIPTORS: u64 = 16384;
+
+/// The system log's prefix of what a panic says: facility "daemon", level "crit".
+const LAST_WORDS: &str = "<26>pacemaker-remoted: ";
+
+/// What the daemon changed about itself and each child gets back.
+#[derive(Debug, Default)]
+pub struct Restore {
+    pub(super) oom_score_adj: Option<CString>,
+    pub(super) descriptors: Option<Rlimit>,
+}
+
+/// Sets up the daemon's own process. Nothing in it is worth not starting for.
+pub fn prepare() -> Restore {
+    rustix::process::umask(UMASK);
+    let _ = signal::ignore(libc::SIGPIPE);
+    // No core and no debugger: the key is in our memory.
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    Restore { oom_score_adj: protect_from_oom(), descriptors: raise_descriptors() }
+}
+
+/// The score as it was, if it was changed.
+fn protect_from_oom() -> Option<CString> {
+    let file = rustix::fs::open(OOM_SCORE_ADJ, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut before = [0; 16];
+    let count = rustix::io::pread(&file, &mut before, 0).ok()?;
+    let before = CString::new(before.get(..count)?).ok()?;
+    rustix::io::pwrite(&file, OWN_OOM_SCORE_ADJ, 0).ok()?;
+    Some(before)
+}
+
+/// The limits as they were, if they were changed.
+fn raise_descriptors() -> Option<Rlimit> {
+    let before = rustix::process::getrlimit(Resource::Nofile);
+    let current = before.current?;
+    let wanted = before.maximum.unwrap_or(DESCRIPTORS).min(DESCRIPTORS);
+    if current >= wanted {
+        return None;
+    }
+    let raised = Rlimit { current: Some(wanted), maximum: before.maximum };
+    rustix::process::setrlimit(Resource::Nofile, raised).ok()?;
+    Some(before)
+}
+
+/// Makes a panic say where it was, on stderr and in the system log, without allocating and without
+/// what outside may have put into its message. What follows is up to the profile: `abort`.
+pub fn install_panic_hook(build: &'static str) {
+    std::panic::set_hook(Box::new(move |info| {
+        let mut text = heapless::String::<250>::new();
+        let (file, line) = info.location().map_or(("?", 0), |place| (place.file(), place.line()));
+        // A text that is too long is cut.
+        let _ = writeln!(text, "{LAST_WORDS}crit: panic at {file}:{line} in {build}; please report this");
+        syslog::write_last_words(text.trim_end().as_bytes());
+        stderr::write_last_words(text.get(LAST_WORDS.len()..).unwrap_or_default().as_bytes());
+    }));
+}
+
+/// Goes to `directory`, which becomes the working directory of agents, too.
+///
+/// # Errors
+/// What `chdir` says.
+pub fn change_directory(directory: &CStr) -> Result<(), Errno> {
+    rustix::process::chdir(directory)
+}
+
+/// Makes a directory (mode 0755 less the umask), with those above it. One that is there is left alone.
+///
+/// # Errors
+/// What `mkdir` says.
+pub fn make_directory(path: &str) -> Result<(), Errno> {
+    let above = path.match_indices('/').map(|(end, _)| path.split_at(end).0).filter(|path| !path.is_empty());
+    for directory in above.chain([path]) {
+        match rustix::fs::mkdir(directory, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
