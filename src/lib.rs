@@ -9,6 +9,7 @@
 
 pub mod agent;
 pub mod daemon;
+pub mod dbus;
 pub mod executor;
 pub mod log;
 pub mod remote;
