@@ -8,6 +8,7 @@
 //! `PACELET_FUZZ_RUNS` sets how many generated inputs each target gets (50,000 if unset),
 //! `PACELET_FUZZ_SEED` where the generator starts.
 
+mod dbus;
 mod header;
 mod hello;
 mod rng;
