@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use embedded_tls::blocking::TlsConnection;
-use embedded_tls::{Aes128GcmSha256, TlsConfig, TlsContext, TlsError, UnsecureProvider};
+use embedded_tls::{Aes128GcmSha256, CryptoProvider, TlsConfig, TlsContext, TlsError};
 use rand_core::CryptoRngCore;
 
 use crate::log::Escaped;
@@ -88,8 +88,7 @@ impl<'b> Client<'b> {
         let shared = Rc::new(Shared { stream, deadline: Cell::new(Instant::now() + patience) });
         let mut tls = TlsConnection::new(Socket(shared.clone()), &mut buffers.read, &mut buffers.write);
         let config = TlsConfig::new().with_psk(key, &[IDENTITY]);
-        // Nothing is unsecure about it: the provider only does not know certificates.
-        tls.open(TlsContext::new(&config, UnsecureProvider::new::<Aes128GcmSha256>(entropy)))
+        tls.open(TlsContext::new(&config, Provider(entropy)))
             .map_err(|error| Error::Handshake(Failure::of(error, patience)))?;
         Ok(Self { tls, shared, patience, last_request: 0, last_header: 0, waiting: VecDeque::new() })
     }
@@ -363,11 +362,23 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Timeout(patience) => write!(f, "nothing came within {} s", patience.as_secs_f32()),
+            Self::Timeout(patience) => write!(f, "nothing came within {} s", patience.as_secs()),
             Self::Closed => f.write_str("the daemon closed the connection"),
             Self::Tls(TlsError::HandshakeAborted(_, alert)) => write!(f, "the daemon refuses: {alert:?}"),
             Self::Tls(error) => write!(f, "{error:?}"),
         }
+    }
+}
+
+/// Randomness and nothing else: with a pre-shared key there are no certificates and no signatures.
+struct Provider<'e>(&'e mut dyn CryptoRngCore);
+
+impl CryptoProvider for Provider<'_> {
+    type CipherSuite = Aes128GcmSha256;
+    type Signature = [u8; 0];
+
+    fn rng(&mut self) -> impl CryptoRngCore {
+        &mut *self.0
     }
 }
 

@@ -25,7 +25,7 @@ use self::process::{Daemon, Directory};
 use self::report::{Report, Wrong};
 use super::client::{Buffers, Client};
 use super::cluster::{Operation, Resource};
-use super::entropy::Entropy;
+use crate::sys::entropy::Entropy;
 
 /// How long a key the demo makes: what Pacemaker's documentation recommends.
 const KEY_LENGTH: usize = 4096;
@@ -97,7 +97,7 @@ pub fn main(arguments: &[&str]) -> u8 {
 /// Starts a daemon and plays the whole round.
 fn with_own_daemon(arguments: &Arguments, report: &mut Report) -> Result<(), Wrong> {
     let patience = Duration::from_secs(arguments.patience);
-    let mut entropy = Entropy;
+    let mut entropy = Entropy::new();
     let (directory, key) = report.step("make a key", || {
         let mut key = vec![0; KEY_LENGTH];
         entropy.fill_bytes(&mut key);
@@ -139,7 +139,7 @@ fn against_daemon(
     report: &mut Report,
 ) -> Result<(), Wrong> {
     let patience = Duration::from_secs(arguments.patience);
-    let mut entropy = Entropy;
+    let mut entropy = Entropy::new();
     let (address, key) = report.step("read the key", || {
         let key = fs::read(key).map_err(|error| format!("cannot read {}: {error}", key.display()))?;
         let address = resolve(against).map_err(|error| format!("cannot resolve {against}: {error}"))?;

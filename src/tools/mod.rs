@@ -4,4 +4,3 @@
 pub mod client;
 pub mod cluster;
 pub mod demo;
-mod entropy;

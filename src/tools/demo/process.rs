@@ -12,9 +12,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rand_core::RngCore;
-use rustix::process::{Pid, Signal, kill_process};
 
 use super::report::Wrong;
+use crate::sys::process;
 
 /// How long between two looks whether the daemon is there, or gone.
 const PAUSE: Duration = Duration::from_micros(200);
@@ -150,9 +150,8 @@ impl Daemon {
 
     /// Sends SIGTERM.
     pub(super) fn terminate(&self) -> Result<(), Wrong> {
-        let process = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        let sent = process.is_some_and(|process| kill_process(process, Signal::TERM).is_ok());
-        if sent { Ok(()) } else { Err(format!("cannot send SIGTERM to process {}", self.child.id()).into()) }
+        process::terminate(self.child.id())
+            .map_err(|error| format!("cannot send SIGTERM to process {}: {error}", self.child.id()).into())
     }
 
     /// Waits for an end with status 0.
