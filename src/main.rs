@@ -1,1 +1,78 @@
-fn main() {}
+//! Picks the program: by the name it was started under, or else by the first argument.
+#![forbid(unsafe_code)]
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use pacelet::daemon;
+use pacelet::tools::demo;
+
+/// What `pacelet` alone, or with a word it does not know, says.
+const USAGE: &str = "\
+Usage: pacelet <program> [<arguments>]
+
+Programs:
+  daemon    serve this machine to a Pacemaker cluster as a remote node
+  demo      start a daemon and act as its cluster, to show that all works
+
+Under the name pacemaker-remoted (or pacemaker_remoted) it is the daemon at once.
+`pacelet <program> --help` says more.
+";
+
+/// The exit status for a wrong command line.
+const EX_USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = env::args_os().collect();
+    let name = arguments.first().and_then(|path| Path::new(path).file_name()).unwrap_or_default();
+    let rest = arguments.get(1..).unwrap_or_default();
+    let status = match name.to_str() {
+        Some("pacemaker-remoted" | "pacemaker_remoted") => run_daemon(rest),
+        Some("demo") => demo_agent(rest),
+        _ => by_word(rest),
+    };
+    status.into()
+}
+
+fn by_word(arguments: &[OsString]) -> u8 {
+    let rest = arguments.get(1..).unwrap_or_default();
+    match arguments.first().and_then(|word| word.to_str()) {
+        Some("daemon") => run_daemon(rest),
+        Some("demo") => match rest.iter().map(|word| word.to_str()).collect::<Option<Vec<_>>>() {
+            Some(words) => demo::main(&words),
+            None => usage(),
+        },
+        Some("--help" | "-h" | "-?" | "help") => {
+            say(&mut io::stdout(), USAGE);
+            0
+        }
+        Some("--version" | "-$") => {
+            say(&mut io::stdout(), &format!("{}\n", daemon::VERSION));
+            0
+        }
+        _ => usage(),
+    }
+}
+
+fn usage() -> u8 {
+    say(&mut io::stderr(), USAGE);
+    EX_USAGE
+}
+
+/// Nobody may be there to read it.
+fn say(to: &mut dyn Write, text: &str) {
+    let _ = to.write_all(text.as_bytes());
+}
+
+fn run_daemon(arguments: &[OsString]) -> u8 {
+    daemon::main(arguments.iter().map(OsString::as_os_str), env::vars_os())
+}
+
+/// The agent that the demo's daemon runs, a link to this program.
+fn demo_agent(arguments: &[OsString]) -> u8 {
+    let action = arguments.first().and_then(|word| word.to_str()).unwrap_or_default();
+    demo::agent::main(action, env::var("OCF_RESKEY_state").ok().as_deref())
+}

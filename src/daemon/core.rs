@@ -25,6 +25,8 @@ use super::shutdown::Shutdown;
 pub enum ExitCode {
     /// A normal end.
     Ok = 0,
+    /// The kernel refused something without which the daemon cannot be.
+    OsError = 71,
     /// Do not respawn: the next try would fail in the same way.
     Fatal = 100,
 }

@@ -1,9 +1,16 @@
 //! The daemon: [`Core`] holds all policy, the edge turns its effects into system calls.
 #![forbid(unsafe_code)]
 
+mod arguments;
 mod cluster;
+mod config;
 mod core;
+mod edge;
+mod key;
+mod log;
 mod requests;
+mod run;
 mod shutdown;
 
 pub use self::core::{Core, Effect, Event, ExitCode, Settings};
+pub use self::run::{VERSION, main};

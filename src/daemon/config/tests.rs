@@ -1,0 +1,167 @@
+use std::ffi::OsStr;
+
+use super::*;
+
+impl Config {
+    fn of(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let arguments = Arguments::parse("test", "", arguments.iter().map(OsStr::new)).unwrap();
+        Self::new(&arguments, environment.iter().map(|&(name, value)| (name.into(), value.into())))
+    }
+}
+
+fn texts(config: &Config) -> Vec<&str> {
+    config.warnings.iter().map(|line| line.text.as_str()).collect()
+}
+
+fn children(config: &Config) -> Vec<&str> {
+    config.environment.iter().map(|entry| entry.to_str().unwrap()).collect()
+}
+
+#[test]
+fn nothing_said_is_stocks_defaults() {
+    let config = Config::of(&[], &[]);
+    assert_eq!((config.host.as_deref(), config.port), (None, 3121));
+    assert_eq!(config.key.as_c_str(), c"/etc/pacemaker/authkey");
+    assert_eq!(config.settings.place.ocf_root.as_c_str(), c"/usr/lib/ocf");
+    assert_eq!(config.settings.place.agent_path, [c"/usr/lib/ocf/resource.d".to_owned()]);
+    assert_eq!(config.settings.node_start_state, None);
+    assert_eq!(config.user_timeout_millis, None);
+    let sinks = Sinks { syslog: Some((Facility::DAEMON, Level::Notice)), stderr: None };
+    assert_eq!(config.sinks, sinks);
+    assert!(config.warnings.is_empty());
+}
+
+#[test]
+fn the_new_name_goes_before_the_old_one() {
+    let config = Config::of(&[], &[("HA_remote_port", "1"), ("PCMK_remote_port", "2")]);
+    assert_eq!(config.port, 2);
+    let config = Config::of(&[], &[("HA_remote_port", "1"), ("HA_authkey_location", "/key")]);
+    assert_eq!((config.port, config.key.as_c_str()), (1, c"/key"));
+    // The command line goes before both, and is told to agents.
+    let config = Config::of(&["-p", "3", "--port=4"], &[("PCMK_remote_port", "2")]);
+    assert_eq!(config.port, 4);
+    assert!(children(&config).contains(&"PCMK_remote_port=4"));
+}
+
+#[test]
+fn a_port_that_is_none_is_named() {
+    for value in ["0", "65536", "http", "-1", "31 21", "3121x"] {
+        let config = Config::of(&[], &[("PCMK_remote_port", value)]);
+        assert_eq!(config.port, 3121);
+        let expected = format!(
+            "PCMK_remote_port is \"{value}\" but should be a number from 1 to 65535: listening on 3121"
+        );
+        assert_eq!(texts(&config), [expected]);
+    }
+    assert!(Config::of(&[], &[("PCMK_remote_port", "")]).warnings.is_empty());
+}
+
+#[test]
+fn logging_follows_stocks_words() {
+    let sinks = |environment: &[(&str, &str)], arguments: &[&str]| Config::of(arguments, environment).sinks;
+    assert_eq!(sinks(&[("PCMK_logfacility", "none")], &[]).syslog, None);
+    assert_eq!(sinks(&[("PCMK_logfacility", "/dev/null")], &[]).syslog, None);
+    let local = sinks(&[("PCMK_logfacility", "local3"), ("PCMK_logpriority", "DEBUG")], &[]).syslog;
+    assert_eq!(local, Some((Facility::named(b"local3").unwrap(), Level::Debug)));
+    for value in ["1", "yes", "ON", "pacemaker-based,pacemaker-remoted", "pacemaker_remoted"] {
+        assert_eq!(sinks(&[("PCMK_stderr", value)], &[]).stderr, Some(Level::Info), "{value}");
+    }
+    for value in ["", "0", "no", "pacemaker-based"] {
+        assert_eq!(sinks(&[("PCMK_stderr", value)], &[]).stderr, None, "{value}");
+    }
+    assert_eq!(sinks(&[("PCMK_stderr", "1"), ("PCMK_debug", "1")], &[]).stderr, Some(Level::Debug));
+    assert_eq!(sinks(&[], &["-V"]).stderr, Some(Level::Info));
+    assert_eq!(sinks(&[], &["-VV"]).stderr, Some(Level::Debug));
+}
+
+#[test]
+fn each_bad_value_is_named_with_what_is_done_instead() {
+    let environment = [
+        ("PCMK_logfacility", "loca\u{1b}"),
+        ("PCMK_logpriority", "loud"),
+        ("OCF_ROOT", "lib"),
+        ("OCF_RA_PATH", "a:/b"),
+        ("SBD_WATCHDOG_TIMEOUT", "soon"),
+    ];
+    let config = Config::of(&[], &environment);
+    assert_eq!(
+        texts(&config),
+        [
+            "PCMK_logfacility is \"loca\\x1b\" but should be a syslog facility or \"none\": logging to \"daemon\"",
+            "PCMK_logpriority is \"loud\" but should be emerg, alert, crit, error, warning, notice, info or debug: \
+             logging from notice on",
+            "OCF_ROOT is \"lib\" but should be an absolute path: using /usr/lib/ocf",
+            "A directory of OCF_RA_PATH is \"a\" but should be an absolute path: ignoring it",
+            "SBD_WATCHDOG_TIMEOUT is \"soon\" but should be a time, such as \"5\" or \"5s\": going on without it",
+        ]
+    );
+    assert_eq!(config.settings.place.agent_path, [c"/b".to_owned()]);
+}
+
+#[test]
+fn agents_are_looked_for_where_ocf_root_says() {
+    let config = Config::of(&[], &[("OCF_ROOT", "/opt/ocf")]);
+    assert_eq!(config.settings.place.agent_path, [c"/opt/ocf/resource.d".to_owned()]);
+    let config = Config::of(&[], &[("OCF_ROOT", "/opt/ocf"), ("OCF_RA_PATH", "/a::/b")]);
+    assert_eq!(config.settings.place.agent_path, [c"/a".to_owned(), c"/b".to_owned()]);
+}
+
+#[test]
+fn half_the_watchdogs_time_is_left_to_tcp() {
+    for (value, expected) in [
+        ("5", Some(2500)),
+        ("10s", Some(5000)),
+        (" 700 ms ", Some(350)),
+        ("2min", Some(60_000)),
+        ("0", None),
+        ("", None),
+        ("99999999h", Some(u32::MAX)),
+        ("999999999999999999h", None),
+    ] {
+        let config = Config::of(&[], &[("SBD_WATCHDOG_TIMEOUT", value)]);
+        assert_eq!(config.user_timeout_millis, expected, "{value}");
+    }
+}
+
+#[test]
+fn children_get_everything_but_what_is_the_daemons() {
+    let environment = [
+        ("PATH", "/bin"),
+        ("EMPTY", ""),
+        ("NOTIFY_SOCKET", "/run/systemd/notify"),
+        ("LISTEN_FDS", "1"),
+        ("LISTEN_PID", "1"),
+        ("WATCHDOG_USEC", "1"),
+        ("CREDENTIALS_DIRECTORY", "/run/credentials"),
+        ("JOURNAL_STREAM", "8:1"),
+        ("LISTENER", "kept"),
+        ("PCMK_node_start_state", "standby"),
+    ];
+    let config = Config::of(&[], &environment);
+    assert_eq!(
+        children(&config),
+        [
+            "EMPTY=",
+            "HA_LOGFACILITY=daemon",
+            "HA_logfacility=daemon",
+            "LISTENER=kept",
+            "OCF_OUTPUT_FORMAT=text",
+            "PATH=/bin",
+            "PCMK_LOGFACILITY=daemon",
+            "PCMK_logfacility=daemon",
+            "PCMK_node_start_state=standby",
+            "PCMK_service=pacemaker-remoted",
+        ]
+    );
+    assert_eq!(config.settings.node_start_state.as_deref(), Some("standby"));
+    let silent = Config::of(&[], &[("PCMK_logfacility", "none")]);
+    assert_eq!(
+        children(&silent),
+        [
+            "HA_logfacility=none",
+            "OCF_OUTPUT_FORMAT=text",
+            "PCMK_logfacility=none",
+            "PCMK_service=pacemaker-remoted",
+        ]
+    );
+}

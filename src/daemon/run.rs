@@ -1,0 +1,96 @@
+//! The daemon's start (daemon-lifecycle.md section 4).
+
+use std::ffi::{CStr, OsStr, OsString};
+use std::io::{self, Write as _};
+
+use crate::line;
+use crate::sys::child::Children;
+use crate::sys::reactor::Reactor;
+use crate::sys::signal::Signals;
+use crate::sys::{entropy, process, socket};
+
+use super::arguments::{Arguments, Stop, USAGE};
+use super::config::Config;
+use super::core::{Core, ExitCode};
+use super::edge::{Edge, Parts};
+use super::key::KeyFile;
+use super::log::{Log, NAME};
+
+/// What this program calls itself.
+pub const VERSION: &str = concat!("pacelet ", env!("CARGO_PKG_VERSION"));
+/// Where agents keep what must not outlive a boot.
+const AGENTS_RUN_DIRECTORY: &str = "/run/resource-agents";
+/// Stock's working directory, and so its agents'.
+const WORKING_DIRECTORY: &CStr = c"/var/lib/pacemaker/cores";
+
+/// Runs the daemon; gives its exit status (daemon-lifecycle.md section 7).
+pub fn main<'a>(
+    arguments: impl IntoIterator<Item = &'a OsStr>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> u8 {
+    let version = format!("{VERSION}, a Pacemaker Remote node ({NAME})");
+    match Arguments::parse(NAME, &version, arguments) {
+        Ok(arguments) => start(Config::new(&arguments, environment)),
+        // Nobody may be there to read it.
+        Err(Stop::Answer(text)) => {
+            let _ = io::stdout().write_all(text.as_bytes());
+            ExitCode::Ok as u8
+        }
+        Err(Stop::Usage(text)) => {
+            let _ = io::stderr().write_all(text.as_bytes());
+            USAGE
+        }
+    }
+}
+
+fn start(config: Config) -> u8 {
+    process::install_panic_hook(VERSION);
+    let restore = process::prepare();
+    let mut log = Log::new(config.sinks, std::process::id());
+    for line in &config.warnings {
+        log.write(line);
+    }
+    if let Err(errno) = process::make_directory(AGENTS_RUN_DIRECTORY) {
+        let error = io::Error::from(errno);
+        log.write(&line!(Warning, "Cannot make {AGENTS_RUN_DIRECTORY} for agents: {error}"));
+    }
+    // Often it is not there, and agents run just as well elsewhere.
+    let _ = process::change_directory(WORKING_DIRECTORY);
+
+    // The only name that is ever looked up, and before anything is served.
+    let addresses = match &config.host {
+        Some(host) => socket::resolve(host, config.port)
+            .map_err(|error| format!("PCMK_remote_address \"{}\": {error}", host.escape_debug())),
+        None => Ok(socket::wildcard(config.port)),
+    };
+    let parts = (|| {
+        entropy::is_ready().map_err(|errno| ("getrandom", errno))?;
+        let reactor = Reactor::new().map_err(|errno| ("epoll", errno))?;
+        let signals = Signals::new(&reactor).map_err(|errno| ("signalfd", errno))?;
+        let children = Children::new(&reactor, config.environment, restore);
+        Ok((children.map_err(|errno| ("pipe", errno))?, signals, reactor))
+    })();
+    let (children, signals, reactor) = match parts {
+        Ok(parts) => parts,
+        Err((call, errno)) => {
+            log.write(&line!(Crit, "Cannot start: {call}: {}", io::Error::from(errno)));
+            return ExitCode::OsError as u8;
+        }
+    };
+    let edge = Edge::new(Parts {
+        reactor,
+        core: Core::new(config.settings),
+        log,
+        children,
+        addresses,
+        key: KeyFile::new(config.key),
+        user_timeout_millis: config.user_timeout_millis,
+    });
+    match edge.run(signals) {
+        Ok(code) => code as u8,
+        Err(errno) => {
+            edge.log(&line!(Crit, "Cannot go on: epoll_wait: {}", io::Error::from(errno)));
+            ExitCode::OsError as u8
+        }
+    }
+}
