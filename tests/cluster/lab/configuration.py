@@ -1,0 +1,99 @@
+"""What the nodes of a cluster are configured with: corosync, Pacemaker's environment, the first CIB."""
+
+CLUSTER_NODE = "c1"
+FENCE_AGENT = "fence_record"
+
+# Quick to elect, quick to look again.
+PROPERTIES = {"dc-deadtime": "3s", "cluster-recheck-interval": "10s", "stonith-enabled": "true", "have-watchdog": "false"}
+
+# Pacemaker's own environment, on cluster nodes and remotes alike.
+ENVIRONMENT = "PCMK_logfile=/var/log/pacemaker/pacemaker.log\nPCMK_logfacility=none\n"
+
+
+def corosync(address):
+    """corosync.conf of a cluster with one node."""
+    return f"""totem {{
+    version: 2
+    cluster_name: lab
+    transport: knet
+    crypto_cipher: none
+    crypto_hash: none
+}}
+quorum {{
+    provider: corosync_votequorum
+    expected_votes: 1
+}}
+nodelist {{
+    node {{
+        name: {CLUSTER_NODE}
+        nodeid: 1
+        ring0_addr: {address}
+    }}
+}}
+logging {{
+    to_stderr: no
+    to_syslog: no
+    to_logfile: yes
+    logfile: /var/log/corosync/corosync.log
+}}
+system {{
+    sched_rr: no
+    move_to_root_cgroup: no
+}}
+"""
+
+
+def cib(remotes):
+    """The first CIB. `remotes`: pairs of a remote's name and the address the cluster is to reach it at."""
+    names = " ".join(name for name, _ in remotes)
+    properties = "".join(nvpair("lab", name, value) for name, value in PROPERTIES.items())
+    resources = fence_device(names) + "".join(remote(name, address) for name, address in remotes)
+    # num_updates 1: an empty CIB with epoch 0 would be replaced by a node's default one.
+    return f"""<cib validate-with="pacemaker-3.0" admin_epoch="0" epoch="1" num_updates="1">
+<configuration>
+<crm_config><cluster_property_set id="lab">{properties}</cluster_property_set></crm_config>
+<nodes/>
+<resources>{resources}</resources>
+<constraints/>
+</configuration>
+<status/>
+</cib>
+"""
+
+
+def fence_device(nodes):
+    """The recording fence device for all remotes, kept on the cluster node."""
+    return (f'<primitive id="fencing" class="stonith" type="{FENCE_AGENT}"><instance_attributes id="fencing-p">'
+            + nvpair("fencing", "pcmk_host_check", "static-list") + nvpair("fencing", "pcmk_host_list", nodes)
+            + '</instance_attributes></primitive>')
+
+
+def remote(name, address):
+    """A remote node's connection resource."""
+    return (f'<primitive id="{name}" class="ocf" provider="pacemaker" type="remote"><instance_attributes id="{name}-p">'
+            + nvpair(name, "server", address) + nvpair(name, "reconnect_interval", "5s")
+            + f'</instance_attributes><operations><op id="{name}-monitor" name="monitor" interval="5s" timeout="15s"/>'
+            f'<op id="{name}-start" name="start" interval="0s" timeout="20s"/></operations></primitive>')
+
+
+def dummy(name, provider, parameters, interval):
+    """A Dummy resource with a recurring monitor."""
+    pairs = "".join(nvpair(name, key, value) for key, value in parameters.items())
+    return (f'<primitive id="{name}" class="ocf" provider="{provider}" type="Dummy"><instance_attributes id="{name}-p">{pairs}'
+            f'</instance_attributes><operations><op id="{name}-monitor" name="monitor" interval="{interval}" timeout="20s"/>'
+            '</operations></primitive>')
+
+
+def location(resource, node, score):
+    """A location preference."""
+    return f'<rsc_location id="loc-{resource}-{node}" rsc="{resource}" node="{node}" score="{score}"/>'
+
+
+def prefers(resource, node):
+    """Location preferences of a resource that has its home on a remote and must not run on the cluster node."""
+    return [location(resource, node, 100), location(resource, CLUSTER_NODE, "-INFINITY")]
+
+
+def nvpair(owner, name, value):
+    """One name and value, with an id made of its owner's."""
+    return f'<nvpair id="{owner}-{name}" name="{name}" value="{value}"/>'

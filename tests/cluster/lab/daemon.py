@@ -1,0 +1,64 @@
+"""The daemon under test, as a layer that is laid over a remote's root: pacelet or the stock one."""
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from .rundir import CHECKOUT
+from .trouble import Trouble, Unavailable
+
+PLACE = "usr/sbin/pacemaker-remoted"
+TARGET = "x86_64-unknown-linux-musl"
+BINARY_VARIABLE = "PACELET_BINARY"
+BUILD_LIMIT_SECONDS = 1800
+KINDS = ("pacelet", "stock")
+
+
+@dataclass
+class Daemon:
+    """A remote daemon: its kind and the directory tree that holds it at `usr/sbin/pacemaker-remoted`."""
+
+    kind: str
+    layer: Path
+
+    @property
+    def file(self):
+        """The executable, on the host."""
+        return self.layer / PLACE
+
+
+def stock(root):
+    """Debian's daemon, from the package that belongs to the root."""
+    return Daemon("stock", root.stock)
+
+
+def pacelet(directory, binary, say):
+    """pacelet, from `binary`, else $PACELET_BINARY, else built now; copied to a layer in `directory`."""
+    binary = binary or os.environ.get(BINARY_VARIABLE)
+    layer = directory / "pacelet"
+    place = layer / PLACE
+    place.parent.mkdir(parents=True)
+    if binary:
+        if not Path(binary).is_file():
+            raise Trouble(f"{binary} is not a file: --pacelet and {BINARY_VARIABLE} want pacelet's static executable")
+        shutil.copyfile(binary, place)
+    else:
+        shutil.copyfile(build("--lean", say), place)
+    place.chmod(0o755)
+    return Daemon("pacelet", layer)
+
+
+def build(mode, say):
+    """Builds pacelet with cross/build (`--lean` or `--tiny`), which does nothing when nothing changed."""
+    say(f"building pacelet {mode} for {TARGET}")
+    command = [str(CHECKOUT / "cross/build"), TARGET, mode]
+    if not shutil.which("cargo"):
+        raise Unavailable(f"no cargo to build pacelet with; {BINARY_VARIABLE} names a binary that is there")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_LIMIT_SECONDS, cwd=CHECKOUT)
+    if done.returncode == 3:
+        raise Unavailable(done.stderr.strip().splitlines()[-1])
+    if done.returncode != 0:
+        raise Trouble(f"`{' '.join(command)}` failed ({done.returncode}):\n{done.stderr[-2000:]}")
+    return CHECKOUT / done.stdout.strip().splitlines()[-1].rpartition(" ")[0]

@@ -1,0 +1,136 @@
+"""Root file systems of Debian suites, made once by debootstrap and kept outside the checkout.
+
+    $PACELET_CACHE/roots/trixie-<digest>/root    what `debootstrap --variant=minbase` made
+    $PACELET_CACHE/roots/trixie-<digest>/stock   the files of the package pacemaker-remote, unpacked
+    $PACELET_CACHE/roots/trixie-<digest>/versions
+
+The digest covers the versions of the named packages and this recipe, so a newer package makes a new root.
+A root is never written to: each node puts its own overlay on it.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from .apt import KEYRING, Archive
+from .trouble import Trouble, Unavailable
+
+CACHE_VARIABLE = "PACELET_CACHE"
+RECIPE = 1
+BOOTSTRAP_LIMIT_SECONDS = 1800
+PACKAGES = [
+    "corosync", "iproute2", "pacemaker", "pacemaker-cli-utils", "pacemaker-resource-agents", "procps", "python3",
+    "resource-agents",
+]
+STOCK_PACKAGE = "pacemaker-remote"
+TLS_PACKAGE = "libgnutls30t64"
+
+
+@dataclass
+class Root:
+    """A finished root: `path` is the tree, `stock` the stock daemon's files, `versions` a line on the packages."""
+
+    path: Path
+    stock: Path
+    versions: str
+
+
+def cache_directory():
+    """Where roots and package lists are kept."""
+    if os.environ.get(CACHE_VARIABLE):
+        return Path(os.environ[CACHE_VARIABLE])
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "pacelet"
+
+
+def prepare(suite, say):
+    """The root of a suite: from the cache, or made now. `say` gets a line on whatever takes long."""
+    if not shutil.which("debootstrap"):
+        raise Unavailable("debootstrap is missing: install the packages listed in tests/cluster/needs")
+    cache = cache_directory()
+    (cache / "roots").mkdir(parents=True, exist_ok=True)
+    with open(cache / f"{suite}.lock", "w") as lock:
+        # A second run waits here while the first one makes the root.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _prepare_locked(cache, suite, say)
+
+
+def _prepare_locked(cache, suite, say):
+    try:
+        archive = Archive(cache, suite)
+        archive.refresh()
+        versions = archive.versions([*PACKAGES, STOCK_PACKAGE, TLS_PACKAGE])
+    except Trouble as trouble:
+        newest = _newest(cache, suite)
+        if not newest:
+            raise Trouble(f"no root of {suite} in {cache}, and none can be made now:\n  {trouble}") from trouble
+        say(f"keeping the {suite} root of {time.strftime('%F', time.gmtime(newest.path.stat().st_mtime))}: {trouble}")
+        return newest
+    lines = "\n".join(f"{package} {version}" for package, version in sorted(versions.items()))
+    digest = hashlib.sha256(f"{RECIPE}\n{lines}".encode()).hexdigest()[:12]
+    place = cache / "roots" / f"{suite}-{digest}"
+    if not place.is_dir():
+        _make(archive, place, lines, say)
+    return _finished(place)
+
+
+def _newest(cache, suite):
+    places = [place for place in (cache / "roots").glob(f"{suite}-*") if (place / "versions").is_file()]
+    return _finished(max(places, key=lambda place: place.stat().st_mtime)) if places else None
+
+
+def _finished(place):
+    versions = dict(line.split() for line in (place / "versions").read_text().splitlines())
+    told = ", ".join(f"{name} {versions[name]}" for name in ("pacemaker", "corosync", TLS_PACKAGE))
+    return Root(place / "root", place / "stock", told)
+
+
+def _make(archive, place, lines, say):
+    say(f"making a root of {archive.suite} from {archive.mirror} in {place} (about a minute, 0.5 GB)")
+    begun = time.monotonic()
+    # The root appears under its name only when it is whole; a killed run leaves a `.partial` to be replaced.
+    partial = place.with_name(f".{place.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    _bootstrap(archive, partial / "root", partial / "debootstrap.log")
+    archive.unpack(STOCK_PACKAGE, partial / "stock")
+    (partial / "versions").write_text(lines + "\n")
+    partial.rename(place)
+    say(f"root of {archive.suite} made in {time.monotonic() - begun:.0f} s")
+
+
+def _bootstrap(archive, root, log):
+    debs = archive.state / "debs"
+    debs.mkdir(parents=True, exist_ok=True)
+    first = ["debootstrap", "--foreign", "--variant=minbase", f"--keyring={KEYRING}", f"--cache-dir={debs}",
+             f"--include={','.join(PACKAGES)}", archive.suite, str(root), archive.mirror]
+    _step(first, log, archive)
+    # Between the stages: no package may start a service in the root.
+    policy = root / "usr/sbin/policy-rc.d"
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
+    _step(["chroot", str(root), "/debootstrap/debootstrap", "--second-stage"], log, archive)
+    for deb in (root / "var/cache/apt/archives").glob("*.deb"):
+        deb.unlink()
+
+
+def _step(command, log, archive):
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
+    with open(log, "a") as output:
+        try:
+            # Own namespaces: what debootstrap mounts in the root goes with it.
+            done = subprocess.run(["unshare", "--mount", "--pid", "--fork", "--kill-child", *command], stdin=subprocess.DEVNULL,
+                                  stdout=output, stderr=subprocess.STDOUT, env=environment, timeout=BOOTSTRAP_LIMIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise Trouble(f"`{' '.join(command)}` was not done within {BOOTSTRAP_LIMIT_SECONDS} s; its log: {log}")
+    if done.returncode == 0:
+        return
+    tail = "\n  ".join(log.read_text(errors="replace").splitlines()[-10:])
+    raise Trouble(f"debootstrap of {archive.suite} from {archive.mirror} failed ({done.returncode}); last lines of {log}:\n  {tail}\n"
+                  "  Is there space in the cache directory, and is it neither nodev nor noexec? "
+                  f"{CACHE_VARIABLE} names another one.")
