@@ -1,15 +1,78 @@
-//! The TLS server: pre-shared key only, and only what cluster nodes need (tls.md sections 1 and 2).
+//! The TLS server: TLS 1.3 (RFC 8446) with an external pre-shared key, and of it what cluster nodes
+//! need (tls.md sections 1 and 2).
 //!
-//! Sans-IO: [`Server`] takes bytes and entropy and appends bytes to the caller's buffers.
+//! # What is served
+//!
+//! * key exchange `psk_dhe_ke` over secp256r1 and x25519, the first that the client sends a share for
+//! * TLS_CHACHA20_POLY1305_SHA256 and TLS_AES_128_GCM_SHA256, in the client's order
+//! * the identity `lrmd`, with a key of 1 to 65,535 bytes and a SHA-256 "ext binder"
+//! * the looks of a TLS 1.2 resumption that middleboxes want (section D.4)
+//! * KeyUpdate in both directions
+//!
+//! Not certificates, tickets, early data (announced early data is skipped) or renegotiation.
+//!
+//! # How it is used
+//!
+//! [`Server`] is sans-IO. [`Server::receive`] takes bytes and entropy; plaintext and what must be
+//! sent are appended to the caller's buffers. [`Server::seal`] makes one record of one call, because
+//! cluster nodes depend on which bytes share a record (remote-protocol.md section 3); the caller
+//! makes the cuts. A [`Failure`] ends the connection and is one line in the log.
+//!
+//! # The life of a connection
+//!
+//! Rows are states, columns are records. What is not in a cell is unexpected_message; a cell with an
+//! arrow consumes its state. Every failure sends its alert and leads to `Failed`, where nothing is
+//! read any more.
+//!
+//! ```text
+//! in the clear    handshake             change_cipher_spec  alert
+//! ExpectHello     pieces of ClientHello -                   close_notify: answer
+//!                 → ExpectFinished                          others: failure
+//! ExpectFinished  -                     one is dropped      the same, until a record was encrypted
+//! Connected       -                     -                   -
+//!
+//! encrypted       handshake             change_cipher_spec  alert            application_data
+//! ExpectHello     -                     -                   -                -
+//! ExpectFinished  pieces of Finished    -                   close_notify:    -
+//!                 → Connected                               answer
+//! Connected       pieces of KeyUpdate   -                   others: failure  to the caller
+//!                 → Connected, new keys
+//! ```
+//!
+//! Orthogonal to it, each direction is open until its close_notify (section 6.1). After the peer's
+//! nothing is read; after ours nothing is written. The peer's is answered with ours.
+//!
+//! # What the peer may learn
+//!
+//! A wrong key and an unknown identity give the same alert in the same time: the binder is computed
+//! with our key whatever identity is offered, compared in constant time, and only then thrown away.
+//! It is checked before any work on curves. What is checked before the binder (form, versions,
+//! suites, groups) does not involve the key.
+//!
+//! # Memory
+//!
+//! A record or a message that has not come to its end is kept as far as it has come, at most 16,645
+//! and 65,536 plus 16,384 bytes, and the buffer is freed when it has. What waits
+//! for the client's Finished is boxed and freed with it. An idle connection has no buffer at all.
 #![forbid(unsafe_code)]
 
 mod alert;
+mod codec;
 mod failure;
-#[allow(dead_code, reason = "the engine follows")]
+mod group;
+mod handshake;
+mod hello;
+mod join;
+mod negotiate;
 mod psk;
+mod record;
+mod reply;
+mod schedule;
 mod server;
+mod suite;
 
 pub use alert::Alert;
 pub use failure::{Cause, Failure};
 pub use psk::{Psk, PskError};
-pub use server::{RECORD_OVERHEAD, RECORD_TEXT, Server};
+pub use record::{RECORD_OVERHEAD, RECORD_TEXT};
+pub use server::{Server, UPDATE_AFTER};

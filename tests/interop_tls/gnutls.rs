@@ -1,0 +1,183 @@
+//! GnuTLS: `gnutls-cli`, with the priority strings of tls.md section 1.
+
+use pacelet::tls::{Alert, Cause};
+
+use crate::server::{Plan, Report};
+use crate::{Ran, data, hex, run};
+
+struct Client<'a> {
+    priority: &'a str,
+    identity: &'a str,
+    key: &'a [u8],
+}
+
+impl Default for Client<'_> {
+    fn default() -> Self {
+        Self { priority: "NORMAL:+DHE-PSK:+PSK", identity: "lrmd", key: &[7; 32] }
+    }
+}
+
+impl Client<'_> {
+    /// Runs the client against a server; `None` if there is no client.
+    fn talk(&self, plan: Plan, input: &[u8]) -> Option<(Ran, Report)> {
+        let end = plan.close_after.is_none();
+        let server = plan.serve();
+        let (port, key) = (server.port(), hex(self.key));
+        let arguments = [
+            "--port",
+            &port,
+            "--priority",
+            self.priority,
+            "--pskusername",
+            self.identity,
+            "--pskkey",
+            &key,
+            "--no-ca-verification",
+            "127.0.0.1",
+        ];
+        match run("gnutls-cli", "gnutls-bin", &arguments, input, end) {
+            Some(ran) => Some((ran, server.report())),
+            None => {
+                server.abandon();
+                None
+            }
+        }
+    }
+
+    fn exchanges(&self, count: usize) {
+        let data = data(count);
+        let Some((ran, report)) = self.talk(Plan::with_key(self.key).close_after(count), &data) else {
+            return;
+        };
+        assert!(report.connected, "{report:?}\n{ran:?}");
+        assert_eq!(report.failure, None, "{ran:?}");
+        assert!(report.received == data, "{} bytes came", report.received.len());
+        // Its last words follow the data on the same pipe.
+        assert!(ran.stdout.windows(count).any(|window| window == data), "{ran:?}");
+    }
+
+    /// The handshake fails; the client says which alert it got, and we say why.
+    fn fails(&self, plan: Plan, alert: Alert, its_words: &str, our_words: &str) {
+        let Some((ran, report)) = self.talk(plan, b"") else { return };
+        assert!(!report.connected, "{ran:?}");
+        assert_eq!(report.failure.as_ref().and_then(|failure| failure.alert), Some(alert), "{ran:?}");
+        assert!(ran.says(its_words), "{ran:?}");
+        assert!(report.line().contains(our_words), "{}", report.line());
+    }
+}
+
+#[test]
+fn gnutls_priorities() {
+    for priority in [
+        "NORMAL:+DHE-PSK:+PSK",
+        "PERFORMANCE:+DHE-PSK:+PSK",
+        "NORMAL:+DHE-PSK",
+        "NORMAL:+ECDHE-PSK",
+        // A FIPS crypto policy, in short.
+        "NORMAL:-CHACHA20-POLY1305:-GROUP-X25519:-GROUP-X448:+DHE-PSK:+PSK",
+        "NORMAL:-GROUP-ALL:+GROUP-X25519:+DHE-PSK:+PSK",
+        "NORMAL:-CIPHER-ALL:+AES-128-GCM:+DHE-PSK:+PSK",
+        "NORMAL:-VERS-ALL:+VERS-TLS1.3:+DHE-PSK:+PSK:%DISABLE_TLS13_COMPAT_MODE",
+    ] {
+        println!("{priority}");
+        Client { priority, ..Client::default() }.exchanges(100);
+    }
+}
+
+/// `gnutls-cli` refuses keys shorter than four bytes. The longest just fits in what the kernel allows
+/// for one argument.
+#[test]
+fn gnutls_key_sizes() {
+    for size in [4, 31, 32, 33, 64, 65, 512, 4096, 65_535] {
+        println!("key of {size} bytes");
+        let key: Vec<u8> = (1..=size).map(|at| (at % 251) as u8).collect();
+        Client { key: &key, ..Client::default() }.exchanges(10);
+    }
+}
+
+#[test]
+fn gnutls_one_mebibyte() {
+    for priority in ["NORMAL:+DHE-PSK:+PSK", "PERFORMANCE:+DHE-PSK:+PSK"] {
+        Client { priority, ..Client::default() }.exchanges(1 << 20);
+    }
+}
+
+/// The client sends 25 records, which come back as 25 at most and 7 at least: one to five KeyUpdates,
+/// and GnuTLS allows eight a second.
+#[test]
+fn gnutls_follows_our_key_updates() {
+    let client = Client::default();
+    let data = data(100_000);
+    let plan = Plan { update_after: 5, ..Plan::with_key(client.key).close_after(data.len()) };
+    let Some((ran, report)) = client.talk(plan, &data) else { return };
+    assert!(report.received == data, "{report:?}\n{ran:?}");
+    assert!(ran.stdout.windows(data.len()).any(|window| window == data), "{ran:?}");
+}
+
+#[test]
+fn gnutls_in_single_bytes() {
+    let client = Client::default();
+    let data = data(1000);
+    let plan = Plan { piece: 1, ..Plan::with_key(client.key).close_after(data.len()) };
+    let Some((ran, report)) = client.talk(plan, &data) else { return };
+    assert!(report.received == data, "{report:?}\n{ran:?}");
+}
+
+#[test]
+fn gnutls_closes() {
+    let client = Client::default();
+    let Some((ran, report)) = client.talk(Plan::with_key(client.key), b"") else { return };
+    assert!(report.connected && report.closed, "{report:?}\n{ran:?}");
+    assert_eq!(report.failure, None);
+}
+
+#[test]
+fn gnutls_wrong_key_and_unknown_identity_see_the_same() {
+    let decrypt_error = "Received alert [51]: Decrypt error";
+    Client::default().fails(Plan::with_key(&[8; 32]), Alert::DECRYPT_ERROR, decrypt_error, "wrong key");
+    Client { identity: "root\u{1b}[2J", ..Client::default() }.fails(
+        Plan::with_key(&[7; 32]),
+        Alert::DECRYPT_ERROR,
+        decrypt_error,
+        "unknown identity: the peer calls itself \"root\\x1b[2J\"",
+    );
+    Client::default().fails(
+        Plan { key: None, ..Plan::with_key(&[7]) },
+        Alert::DECRYPT_ERROR,
+        decrypt_error,
+        "we have no key",
+    );
+}
+
+#[test]
+fn gnutls_has_nothing_in_common() {
+    let right = || Plan::with_key(&[7; 32]);
+    for (priority, alert, its_words, our_words) in [
+        (
+            "NORMAL:-VERS-TLS1.3:+DHE-PSK:+PSK",
+            Alert::PROTOCOL_VERSION,
+            "Received alert [70]",
+            "the peer offers only TLS 1.2",
+        ),
+        (
+            "NORMAL:-CIPHER-ALL:+AES-256-GCM:+DHE-PSK:+PSK",
+            Alert::HANDSHAKE_FAILURE,
+            "Received alert [40]",
+            "no common cipher suite",
+        ),
+        ("NORMAL", Alert::HANDSHAKE_FAILURE, "Received alert [40]", "no pre-shared key"),
+        (
+            "NORMAL:-GROUP-ALL:+GROUP-X448:+DHE-PSK:+PSK",
+            Alert::HANDSHAKE_FAILURE,
+            "Received alert [40]",
+            "no common group",
+        ),
+    ] {
+        println!("{priority}");
+        Client { priority, ..Client::default() }.fails(right(), alert, its_words, our_words);
+    }
+    let report =
+        Client { priority: "NORMAL:-VERS-TLS1.3:+DHE-PSK:+PSK", ..Client::default() }.talk(right(), b"");
+    let Some((_, report)) = report else { return };
+    assert_eq!(report.failure.map(|failure| failure.cause), Some(Cause::OldProtocol(0x0303)));
+}
