@@ -1,5 +1,4 @@
 //! What the daemon does to its own process when it starts, and how a panic ends it.
-#![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString};
 use std::fmt::Write;
