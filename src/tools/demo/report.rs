@@ -111,9 +111,12 @@ impl Report {
                 Verdict::Wrong => "WRONG: ",
                 Verdict::Skipped => "skipped: ",
             };
-            let number = self.steps.len() + 1;
+            if self.steps.is_empty() {
+                print(false, &row("", "what the cluster does", "took", "what comes back"));
+            }
+            let number = (self.steps.len() + 1).to_string();
             let Step { name, took, seen, .. } = &step;
-            print(false, &format!("{number:3}  {name:<24} {:>8}  {mark}{seen}", Took(*took).to_string()));
+            print(false, &row(&number, name, &Took(*took).to_string(), &format!("{mark}{seen}")));
         }
         self.steps.push(step);
     }
@@ -182,6 +185,10 @@ impl Report {
             _ => print(true, "the figures do not fit into the buffer for JSON"),
         }
     }
+}
+
+fn row(number: &str, name: &str, took: &str, seen: &str) -> String {
+    format!("{number:>3}  {name:<24} {took:>8}  {seen}")
 }
 
 /// What a step that was left out gives.
