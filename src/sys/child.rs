@@ -8,7 +8,8 @@
 //!
 //! A child is over when its process is (executor-semantics.md section 6.4), whether or not
 //! something it started still holds its pipes: what the pipes hold at that moment is read, then
-//! they are closed.
+//! they are closed. So nobody needs their end of file, and we keep the writing ends open, too: else
+//! each child would wake us twice, when it closes its descriptors and when it is a zombie.
 #![allow(unsafe_code)]
 
 mod setup;
@@ -20,7 +21,7 @@ use std::future::poll_fn;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::ioctl_fionread;
@@ -31,7 +32,7 @@ use self::setup::Plan;
 use super::Errno;
 use super::process::Restore;
 use super::reactor::{Class, Interest, Notifier, Reactor, Source};
-use super::signal::{check, last_errno};
+use super::signal::{self, check, last_errno};
 use crate::agent::{Command, Ending, Step, Stream};
 
 /// Starts children and buries them, and those of others if this is process 1.
@@ -42,6 +43,8 @@ pub struct Children {
     restore: Restore,
     /// Standard input of every child.
     null: OwnedFd,
+    /// Signals that the daemon ignores, or that its starter did: a child does not.
+    ignored: Vec<libc::c_int>,
     report_read: OwnedFd,
     report_write: OwnedFd,
     /// Those that were not reaped yet, by process id.
@@ -62,6 +65,7 @@ impl Children {
             environment,
             restore,
             null: nothing_to_read()?,
+            ignored: signal::ignored(),
             report_read,
             report_write,
             running: RefCell::default(),
@@ -73,16 +77,17 @@ impl Children {
     /// # Errors
     /// [`Step::Pipe`] or [`Step::Fork`], with errno: there is no child.
     pub fn spawn(&self, command: &Command) -> Result<Child, (Step, Errno)> {
-        let (stdout, stdout_write) = self.output().map_err(|errno| (Step::Pipe, errno))?;
-        let (stderr, stderr_write) = self.output().map_err(|errno| (Step::Pipe, errno))?;
+        let stdout = self.pipe().map_err(|errno| (Step::Pipe, errno))?;
+        let stderr = self.pipe().map_err(|errno| (Step::Pipe, errno))?;
         let mut plan = Plan {
             candidates: &command.candidates,
             argv: setup::arguments(&command.arguments),
             envp: environment(&self.environment, &command.environment),
             stdin: self.null.as_raw_fd(),
-            stdout: stdout_write.as_raw_fd(),
-            stderr: stderr_write.as_raw_fd(),
+            stdout: stdout.write.as_raw_fd(),
+            stderr: stderr.write.as_raw_fd(),
             report: self.report_write.as_raw_fd(),
+            ignored: &self.ignored,
             restore: &self.restore,
         };
         // SAFETY: `Plan::run` makes only async-signal-safe calls and never returns, so the child is sound
@@ -106,7 +111,7 @@ impl Children {
             reaped: Notifier::default(),
         });
         self.running.borrow_mut().insert(pid.as_raw_pid(), running.clone());
-        Ok(Child { stdout: Pipe::new(stdout), stderr: Pipe::new(stderr), next: Stream::Stderr, running })
+        Ok(Child { stdout, stderr, next: Stream::Stderr, running })
     }
 
     /// Buries all processes that have ended. To be called at each SIGCHLD.
@@ -130,12 +135,13 @@ impl Children {
         self.running.borrow().len()
     }
 
-    /// A pipe for one of a child's outputs: our end, watched, and the child's.
-    fn output(&self) -> Result<(Source, OwnedFd), Errno> {
+    /// A pipe for one of a child's outputs.
+    fn pipe(&self) -> Result<Pipe, Errno> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
         // Only our end: the ends do not share the flag.
         rustix::io::ioctl_fionbio(&read, true)?;
-        Ok((Source::new(&self.reactor, read, Class::Urgent, Interest::Read)?, write))
+        let source = Source::new(&self.reactor, read, Class::Urgent, Interest::Read)?;
+        Ok(Pipe { source, write, left: None })
     }
 
     fn collect_reports(&self) {
@@ -185,8 +191,8 @@ impl Child {
         poll_fn(|cx| {
             let ready = [
                 self.running.reaped.poll_notified(cx),
-                self.stdout.poll_readable(cx),
-                self.stderr.poll_readable(cx),
+                self.stdout.source.poll_readable(cx),
+                self.stderr.source.poll_readable(cx),
             ];
             if self.running.ending.get().is_some() || ready.iter().any(Poll::is_ready) {
                 return Poll::Ready(());
@@ -244,49 +250,37 @@ impl Handle {
     }
 }
 
-/// Our end of a child's pipe.
+/// A child's pipe.
 #[derive(Debug)]
 struct Pipe {
-    /// `None` after the end of file.
-    source: Option<Source>,
+    source: Source,
+    /// The child's end: ours is never at its end of file while this is open.
+    write: OwnedFd,
     /// Once the child has ended: how many bytes still count as its own.
     left: Option<usize>,
 }
 
 impl Pipe {
-    fn new(source: Source) -> Self {
-        Self { source: Some(source), left: None }
-    }
-
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.source.as_ref().map_or(Poll::Pending, |source| source.poll_readable(cx))
-    }
-
     /// How many bytes were read; `None` when there are none (now, or any more).
     fn read(&mut self, buffer: &mut [u8], ended: bool) -> Option<usize> {
-        let source = self.source.as_ref()?;
-        let result = if ended {
-            // A grandchild may hold the pipe and write for ever: what is in the pipe now is all that counts.
-            let left = self.left.unwrap_or_else(|| {
-                ioctl_fionread(source).ok().and_then(|bytes| bytes.try_into().ok()).unwrap_or(0)
-            });
-            let room = left.min(buffer.len());
-            // Not `attempt_read`: the event for the last bytes may come only after the one for the end.
-            let result = rustix::io::read(source, buffer.get_mut(..room).unwrap_or_default()).map(Some);
-            self.left = Some(left.saturating_sub(result.ok().flatten().unwrap_or(left)));
-            result
-        } else {
-            source.attempt_read(buffer.len(), |fd| rustix::io::read(fd, &mut *buffer))
-        };
-        match result {
-            Ok(Some(count)) if count > 0 => Some(count),
-            Ok(None) => None,
-            // The end of file, or nothing more that counts. A pipe has no other errors.
-            Ok(Some(_)) | Err(_) => {
-                self.source = None;
-                None
-            }
+        if !ended {
+            let room = buffer.len();
+            let result = self.source.attempt_read(room, |fd| rustix::io::read(fd, &mut *buffer));
+            return result.ok().flatten();
         }
+        // A grandchild may hold the pipe and write for ever: what is in the pipe now is all that counts.
+        let left = self.left.unwrap_or_else(|| {
+            ioctl_fionread(&self.source).ok().and_then(|bytes| bytes.try_into().ok()).unwrap_or(0)
+        });
+        let room = left.min(buffer.len());
+        self.left = Some(0);
+        if room == 0 {
+            return None;
+        }
+        // Not `attempt_read`: the event for the last bytes may come only after the one for the end.
+        let count = rustix::io::read(&self.source, buffer.get_mut(..room)?).ok()?;
+        self.left = Some(left.saturating_sub(count));
+        Some(count).filter(|&count| count > 0)
     }
 }
 

@@ -112,6 +112,19 @@ pub(super) fn ignore(signal: libc::c_int) -> Result<(), Errno> {
     disposition(signal, libc::SIG_IGN)
 }
 
+/// The signals that the process ignores, apart from those that libc keeps for itself.
+pub(super) fn ignored() -> Vec<libc::c_int> {
+    (1..=libc::SIGRTMAX()).filter(|&signal| is_ignored(signal)).collect()
+}
+
+fn is_ignored(signal: libc::c_int) -> bool {
+    // SAFETY: an all-zero sigaction is a valid value.
+    let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+    // SAFETY: no new action is given, and the place for the present one is valid.
+    let result = unsafe { libc::sigaction(signal, ptr::null(), &mut action) };
+    result == 0 && action.sa_sigaction == libc::SIG_IGN
+}
+
 fn disposition(signal: libc::c_int, handler: libc::sighandler_t) -> Result<(), Errno> {
     // SAFETY: an all-zero sigaction is a valid value: no flags, an empty mask, no restorer.
     let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };

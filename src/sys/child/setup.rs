@@ -22,8 +22,6 @@ pub const FAILED: u8 = 127;
 const REPORT: RawFd = 3;
 /// What executes a script that does not say what executes it, as `execvp` does.
 const SHELL: &CStr = c"/bin/sh";
-/// The highest signal number on all machines but MIPS, where the rest is never ignored.
-const LAST_SIGNAL: libc::c_int = 64;
 /// Up to where descriptors are closed one by one if neither `close_range` nor /proc is there.
 const LAST_DESCRIPTOR: u64 = 65536;
 /// Where an array of arguments has its first one: place 0 is for [`SHELL`], place 1 for the program.
@@ -45,6 +43,8 @@ pub struct Plan<'a> {
     pub stderr: RawFd,
     /// Where to report a failure.
     pub report: RawFd,
+    /// Signals that are ignored; handlers end by themselves at exec.
+    pub ignored: &'a [libc::c_int],
     /// What is to be as it was before the daemon changed it.
     pub restore: &'a Restore,
 }
@@ -100,9 +100,8 @@ impl Plan<'_> {
             self.report = REPORT;
         }
         close_from(REPORT + 1);
-        for signal in 1..=LAST_SIGNAL {
-            // SIGKILL, SIGSTOP and what libc keeps for itself cannot be set, and need not be.
-            let _ = default_disposition(signal);
+        for &signal in self.ignored {
+            default_disposition(signal)?;
         }
         normal_scheduling()?;
         rustix::process::setpgid(None, None)?;

@@ -337,10 +337,10 @@ const KEPT_BY_LIBC: u64 = 0b111 << 31;
 #[test]
 fn a_child_starts_with_clean_signals() {
     isolated(|| {
-        let nursery = Nursery::new(&[]);
-        for signal in [libc::SIGPIPE, libc::SIGHUP, libc::SIGUSR1] {
-            super::super::signal::ignore(signal).unwrap();
+        for signal in [libc::SIGPIPE, libc::SIGHUP, libc::SIGUSR1, libc::SIGRTMAX()] {
+            signal::ignore(signal).unwrap();
         }
+        let nursery = Nursery::new(&[]);
         let status = status(&nursery);
         for field in ["SigBlk", "SigIgn", "SigCgt", "SigPnd", "ShdPnd"] {
             let signals = u64::from_str_radix(&status[field], 16).unwrap();
