@@ -78,8 +78,9 @@ const RETURN: u8 = 2;
 const ERROR: u8 = 3;
 const SIGNAL: u8 = 4;
 
-/// Do not start a service to deliver this: systemd runs, or cannot be started.
-const NO_AUTO_START: u8 = 2;
+/// No flag. In particular not NO_AUTO_START (0x2): without it the bus holds a call to a name that
+/// nobody has for a while, as systemd's when it executes itself anew, until somebody has it.
+const FLAGS: u8 = 0;
 
 /// Header field numbers.
 mod field {
@@ -221,7 +222,7 @@ impl Call<'_> {
     /// The message.
     pub fn to_bytes(&self, serial: Serial, endian: Endian) -> Vec<u8> {
         let mut writer = Writer::new(endian);
-        for byte in [endian.mark(), CALL, NO_AUTO_START, VERSION] {
+        for byte in [endian.mark(), CALL, FLAGS, VERSION] {
             writer.byte(byte);
         }
         let body_length = writer.reserve_u32();

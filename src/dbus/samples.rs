@@ -64,10 +64,10 @@ pub const GLIB_ACTIVE_LITTLE: &[u8] =
 
 /// A call of StartUnit for good.service, made by GLib, little endian.
 pub const GLIB_START_LITTLE: &[u8] =
-    b"l\x01\x02\x01 \0\0\0\x02\0\0\0\x9a\0\0\0\x01\x01o\0\x19\0\0\0/org/freedesktop/systemd1\0\
-    \0\0\0\0\0\0\x02\x01s\0 \0\0\0org.freedesktop.systemd1.Manager\0\0\0\0\0\0\0\0\x06\x01s\0\
-    \x18\0\0\0org.freedesktop.systemd1\0\0\0\0\0\0\0\0\x08\x01g\0\x02ss\0\x03\x01s\0\x09\0\0\
-    \0StartUnit\0\0\0\0\0\0\0\x0c\0\0\0good.service\0\0\0\0\x07\0\0\0replace\0";
+    b"l\x01\0\x01 \0\0\0\x02\0\0\0\x9a\0\0\0\x01\x01o\0\x19\0\0\0/org/freedesktop/systemd1\0\0\
+    \0\0\0\0\0\x02\x01s\0 \0\0\0org.freedesktop.systemd1.Manager\0\0\0\0\0\0\0\0\x06\x01s\0\x18\
+    \0\0\0org.freedesktop.systemd1\0\0\0\0\0\0\0\0\x08\x01g\0\x02ss\0\x03\x01s\0\x09\0\0\0St\
+    artUnit\0\0\0\0\0\0\0\x0c\0\0\0good.service\0\0\0\0\x07\0\0\0replace\0";
 
 /// Values of the types [`VALUES_SIGNATURE`], made by GLib, little endian.
 pub const GLIB_VALUES_LITTLE: &[u8] =
@@ -100,9 +100,9 @@ pub const GLIB_ACTIVE_BIG: &[u8] =
 
 /// A call of StartUnit for good.service, made by GLib, big endian.
 pub const GLIB_START_BIG: &[u8] =
-    b"B\x01\x02\x01\0\0\0 \0\0\0\x02\0\0\0\x9a\x01\x01o\0\0\0\0\x19/org/freedesktop/systemd1\0\
-    \0\0\0\0\0\0\x02\x01s\0\0\0\0 org.freedesktop.systemd1.Manager\0\0\0\0\0\0\0\0\x06\x01s\0\
-    \0\0\0\x18org.freedesktop.systemd1\0\0\0\0\0\0\0\0\x08\x01g\0\x02ss\0\x03\x01s\0\0\0\0\x09\
+    b"B\x01\0\x01\0\0\0 \0\0\0\x02\0\0\0\x9a\x01\x01o\0\0\0\0\x19/org/freedesktop/systemd1\0\0\
+    \0\0\0\0\0\x02\x01s\0\0\0\0 org.freedesktop.systemd1.Manager\0\0\0\0\0\0\0\0\x06\x01s\0\0\
+    \0\0\x18org.freedesktop.systemd1\0\0\0\0\0\0\0\0\x08\x01g\0\x02ss\0\x03\x01s\0\0\0\0\x09\
     StartUnit\0\0\0\0\0\0\0\0\0\0\x0cgood.service\0\0\0\0\0\0\0\x07replace\0";
 
 /// Values of the types [`VALUES_SIGNATURE`], made by GLib, big endian.
