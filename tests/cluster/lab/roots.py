@@ -4,8 +4,9 @@
     $PACELET_CACHE/roots/trixie-<digest>/stock   the files of the package pacemaker-remote, unpacked
     $PACELET_CACHE/roots/trixie-<digest>/versions
 
-The digest covers the versions of the named packages and this recipe, so a newer package makes a new root.
-A root is never written to: each node puts its own overlay on it.
+These are a cluster's; each other `Recipe` has its own directory instead of `roots`. The digest covers the
+versions of the named packages and of the way roots are made, so a newer package makes a new root. A root is
+never written to: each node puts its own overlay on it.
 """
 
 import fcntl
@@ -21,19 +22,36 @@ from .apt import KEYRING, Archive
 from .trouble import Trouble, Unavailable
 
 CACHE_VARIABLE = "PACELET_CACHE"
-RECIPE = 1
+VERSION = 1
 BOOTSTRAP_LIMIT_SECONDS = 1800
-PACKAGES = [
-    "corosync", "iproute2", "pacemaker", "pacemaker-cli-utils", "pacemaker-resource-agents", "procps", "python3",
-    "resource-agents",
-]
-STOCK_PACKAGE = "pacemaker-remote"
-TLS_PACKAGE = "libgnutls30t64"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What goes into a root: `directory` of the cache keeps it, `packages` are installed, `stock` is a package
+    that conflicts with them, if there is one; `told` are those that a line on the root should name."""
+
+    directory: str
+    size: str
+    packages: tuple
+    stock: str | None
+    told: tuple
+
+
+CLUSTER = Recipe(
+    "roots",
+    "0.5 GB",
+    ("corosync", "iproute2", "pacemaker", "pacemaker-cli-utils", "pacemaker-resource-agents", "procps", "python3",
+     "resource-agents"),
+    "pacemaker-remote",
+    ("pacemaker", "corosync", "libgnutls30t64"),
+)
+SYSTEMD = Recipe("systemd", "0.3 GB", ("dbus", "systemd"), None, ("systemd", "dbus"))
 
 
 @dataclass
 class Root:
-    """A finished root: `path` is the tree, `stock` the stock daemon's files, `versions` a line on the packages."""
+    """A finished root: `path` is the tree, `stock` the stock package's files, `versions` a line on the packages."""
 
     path: Path
     stock: Path
@@ -48,67 +66,68 @@ def cache_directory():
     return Path(base) / "pacelet"
 
 
-def prepare(suite, say):
+def prepare(suite, say, recipe=CLUSTER):
     """The root of a suite: from the cache, or made now. `say` gets a line on whatever takes long."""
     if not shutil.which("debootstrap"):
         raise Unavailable("debootstrap is missing: install the packages listed in tests/cluster/needs")
     cache = cache_directory()
-    (cache / "roots").mkdir(parents=True, exist_ok=True)
+    (cache / recipe.directory).mkdir(parents=True, exist_ok=True)
     with open(cache / f"{suite}.lock", "w") as lock:
         # A second run waits here while the first one makes the root.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return _prepare_locked(cache, suite, say)
+        return _prepare_locked(cache, suite, say, recipe)
 
 
-def _prepare_locked(cache, suite, say):
+def _prepare_locked(cache, suite, say, recipe):
     try:
         archive = Archive(cache, suite)
         archive.refresh()
-        versions = archive.versions([*PACKAGES, STOCK_PACKAGE, TLS_PACKAGE])
+        versions = archive.versions(sorted({*recipe.packages, *recipe.told, *filter(None, [recipe.stock])}))
     except Trouble as trouble:
-        newest = _newest(cache, suite)
+        newest = _newest(cache, suite, recipe)
         if not newest:
             raise Trouble(f"no root of {suite} in {cache}, and none can be made now:\n  {trouble}") from trouble
         say(f"keeping the {suite} root of {time.strftime('%F', time.gmtime(newest.path.stat().st_mtime))}: {trouble}")
         return newest
     lines = "\n".join(f"{package} {version}" for package, version in sorted(versions.items()))
-    digest = hashlib.sha256(f"{RECIPE}\n{lines}".encode()).hexdigest()[:12]
-    place = cache / "roots" / f"{suite}-{digest}"
+    digest = hashlib.sha256(f"{VERSION}\n{lines}".encode()).hexdigest()[:12]
+    place = cache / recipe.directory / f"{suite}-{digest}"
     if not place.is_dir():
-        _make(archive, place, lines, say)
-    return _finished(place)
+        _make(archive, place, lines, say, recipe)
+    return _finished(place, recipe)
 
 
-def _newest(cache, suite):
-    places = [place for place in (cache / "roots").glob(f"{suite}-*") if (place / "versions").is_file()]
-    return _finished(max(places, key=lambda place: place.stat().st_mtime)) if places else None
+def _newest(cache, suite, recipe):
+    places = [place for place in (cache / recipe.directory).glob(f"{suite}-*") if (place / "versions").is_file()]
+    return _finished(max(places, key=lambda place: place.stat().st_mtime), recipe) if places else None
 
 
-def _finished(place):
+def _finished(place, recipe):
     versions = dict(line.split() for line in (place / "versions").read_text().splitlines())
-    told = ", ".join(f"{name} {versions[name]}" for name in ("pacemaker", "corosync", TLS_PACKAGE))
+    told = ", ".join(f"{name} {versions[name]}" for name in recipe.told)
     return Root(place / "root", place / "stock", told)
 
 
-def _make(archive, place, lines, say):
-    say(f"making a root of {archive.suite} from {archive.mirror} in {place} (about a minute, 0.5 GB)")
+def _make(archive, place, lines, say, recipe):
+    say(f"making a root of {archive.suite} from {archive.mirror} in {place} (about a minute, {recipe.size})")
     begun = time.monotonic()
     # The root appears under its name only when it is whole; a killed run leaves a `.partial` to be replaced.
     partial = place.with_name(f".{place.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    _bootstrap(archive, partial / "root", partial / "debootstrap.log")
-    archive.unpack(STOCK_PACKAGE, partial / "stock")
+    _bootstrap(archive, recipe, partial / "root", partial / "debootstrap.log")
+    if recipe.stock:
+        archive.unpack(recipe.stock, partial / "stock")
     (partial / "versions").write_text(lines + "\n")
     partial.rename(place)
     say(f"root of {archive.suite} made in {time.monotonic() - begun:.0f} s")
 
 
-def _bootstrap(archive, root, log):
+def _bootstrap(archive, recipe, root, log):
     debs = archive.state / "debs"
     debs.mkdir(parents=True, exist_ok=True)
     first = ["debootstrap", "--foreign", "--variant=minbase", f"--keyring={KEYRING}", f"--cache-dir={debs}",
-             f"--include={','.join(PACKAGES)}", archive.suite, str(root), archive.mirror]
+             f"--include={','.join(recipe.packages)}", archive.suite, str(root), archive.mirror]
     _step(first, log, archive)
     # Between the stages: no package may start a service in the root.
     policy = root / "usr/sbin/policy-rc.d"
