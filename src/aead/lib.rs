@@ -92,3 +92,6 @@ impl core::fmt::Debug for Key {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,7 +119,7 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::PeerAlert(alert) => write!(f, "the peer gave up with {alert}"),
-            Self::NotTls(byte) => write!(f, "the peer does not speak TLS: it begins with \"{}\"", Escaped(&[*byte])),
+            Self::NotTls(byte) => write!(f, "the peer sent what is not TLS: it begins with \"{}\"", Escaped(&[*byte])),
             Self::RecordTooLong(limit) => write!(f, "a record of the peer is longer than {limit} bytes"),
             Self::Undecryptable => f.write_str("a record of the peer cannot be decrypted"),
             Self::Unexpected(what) | Self::Illegal(what) => write!(f, "the peer sent {what}"),

@@ -36,6 +36,11 @@ impl Joiner {
         !self.0.is_empty()
     }
 
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.0.capacity()
+    }
+
     /// Takes a record's content; gives the message, with its header, when it is whole. Type and
     /// length are judged as soon as they are there.
     ///

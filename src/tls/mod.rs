@@ -76,3 +76,6 @@ pub use failure::{Cause, Failure};
 pub use psk::{Psk, PskError};
 pub use record::{RECORD_OVERHEAD, RECORD_TEXT};
 pub use server::{Server, UPDATE_AFTER};
+
+#[cfg(test)]
+mod tests;

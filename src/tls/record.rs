@@ -170,3 +170,61 @@ impl Traffic {
         nonce
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::schedule::Early;
+
+    fn traffic(suite: Suite) -> Traffic {
+        Traffic::new(suite, Early::new(b"key").handshake(&[]).client(&[0; 32]))
+    }
+
+    #[test]
+    fn a_key_does_not_do_more_than_it_may() {
+        for suite in [Suite::Aes128GcmSha256, Suite::ChaCha20Poly1305Sha256] {
+            let mut write = traffic(suite);
+            write.sequence = KEY_LIMIT - 1;
+            let mut out = b"before".to_vec();
+            write.seal(ContentType::ApplicationData, b"x", &mut out).unwrap();
+            out.truncate(6);
+            let refused = write.seal(ContentType::ApplicationData, b"x", &mut out);
+            assert_eq!((refused, &out[..]), (Err(Cause::KeyUsedUp), &b"before"[..]));
+            write = write.next_generation();
+            write.seal(ContentType::ApplicationData, b"x", &mut out).unwrap();
+        }
+    }
+
+    #[test]
+    fn sequence_numbers_do_not_wrap() {
+        let mut write = traffic(Suite::Aes128GcmSha256);
+        let mut out = Vec::new();
+        write.seal(ContentType::ApplicationData, b"x", &mut out).unwrap();
+        let mut read = traffic(Suite::Aes128GcmSha256);
+        read.sequence = u64::MAX;
+        assert_eq!(read.open(&out[HEADER..], &mut Vec::new()), Err(Cause::KeyUsedUp));
+    }
+
+    #[test]
+    fn each_record_has_its_own_nonce() {
+        let mut traffic = traffic(Suite::Aes128GcmSha256);
+        let iv = *traffic.iv;
+        assert_eq!(traffic.nonce(), iv);
+        traffic.sequence = 0x0102_0304_0506_0708;
+        let difference: [u8; NONCE] = core::array::from_fn(|at| traffic.nonce()[at] ^ iv[at]);
+        assert_eq!(difference, [0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    }
+
+    /// What does not open leaves no trace, and the next record opens all the same.
+    #[test]
+    fn a_refused_record_leaves_everything_as_it_was() {
+        let mut out = Vec::new();
+        traffic(Suite::ChaCha20Poly1305Sha256).seal(ContentType::Alert, &[1, 0], &mut out).unwrap();
+        let mut read = traffic(Suite::ChaCha20Poly1305Sha256);
+        let mut to = b"before".to_vec();
+        assert_eq!(read.open(&[7; 40], &mut to), Err(Cause::Undecryptable));
+        assert_eq!(to, b"before");
+        assert_eq!(read.open(&out[HEADER..], &mut to), Ok(ContentType::Alert));
+        assert_eq!(to, b"before\x01\x00");
+    }
+}

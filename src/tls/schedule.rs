@@ -134,3 +134,46 @@ fn next_stage(secret: &Secret, material: &[u8]) -> Secret {
 fn empty_hash() -> Hash {
     Sha256::digest([]).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(text: &str) -> Hash {
+        core::array::from_fn(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap())
+    }
+
+    /// RFC 8448 section 4, a resumption: all the same but for the label of its binder.
+    #[test]
+    fn a_published_handshake() {
+        let early = Early::new(&hex("4ecd0eb6ec3b4d87f5d6028f922ca4c5851a277fd41311c9e62d2c9492e1c4f3"));
+        assert_eq!(*early.0.0, hex("9b2188e9b2fc6d64d71dc329900e20bb41915000f678aa839cbb797cb7d8332c"));
+        let binder_key = early.0.derive("res binder", &empty_hash());
+        assert_eq!(*binder_key.0, hex("69fe131a3bbad5d63c64eebcc30e395b9d8107726a13d074e389dbc8a4e47256"));
+        let truncated_hello = hex("63224b2e4573f2d3454ca84b9d009a04f6be9e05711a8396473aefa01e924a14");
+        let binder = hex("3add4fb2d8fdf822a0ca3cf7678ef5e88dae990141c5924d57bb6fa31b9e5f9d");
+        assert_eq!(*binder_key.finished(&truncated_hello), binder);
+
+        let shared = hex("f44194756ff9ec9d25180635d66ea6824c6ab3bf179977be37f723570e7ccb2e");
+        let handshake = early.handshake(&shared);
+        assert_eq!(*handshake.0.0, hex("005cb112fd8eb4ccc623bb88a07c64b3ede1605363fc7d0df8c7ce4ff0fb4ae6"));
+        let hellos = hex("f736cb34fe25e701551bee6fd24c1cc7102a7daf9405cb15d97aafe16f757d03");
+        let client = handshake.client(&hellos);
+        assert_eq!(*client.0, hex("2faac08f851d35fea3604fcb4de82dc62c9b164a70974d0462e27f1ab278700f"));
+        let server = handshake.server(&hellos);
+        assert_eq!(*server.0, hex("fe927ae271312e8bf0275b581c54eef020450dc4ecffaa05a1a35d27518e7803"));
+        let (mut key, mut iv) = ([0; 16], [0; 12]);
+        server.expand("key", &[], &mut key);
+        server.expand("iv", &[], &mut iv);
+        assert_eq!(u128::from_be_bytes(key), 0x27c6_bdc0_a3dc_ea39_a473_26d7_9bc9_e4ee);
+        assert_eq!(iv, [0x95, 0x69, 0xec, 0xdd, 0x4d, 0x05, 0x36, 0x70, 0x5e, 0x9e, 0xf7, 0x25]);
+
+        let master = handshake.master();
+        assert_eq!(*master.0.0, hex("e2d32d4ed66dd37897a0e80c84107503ce58bf8aad4cb55a5002d77ecb890ece"));
+        let flight = hex("b0aeffc46a2cfe33114e6fd7d51f9f04b1ca3c497dab08934a774a9d9ad7dbf3");
+        let client = master.client(&flight);
+        assert_eq!(*client.0, hex("2abbf2b8e381d23dbebe1dd2a7d16a8bf484cb4950d23fb7fb7fa8547062d9a1"));
+        let server = master.server(&flight);
+        assert_eq!(*server.0, hex("cc21f1bf8feb7dd5fa505bd9c4b468a9984d554a993dc49e6d285598fb672691"));
+    }
+}

@@ -166,6 +166,14 @@ impl Server {
         self.alert(Alert::CLOSE_NOTIFY, out);
     }
 
+    /// Bytes on the heap.
+    #[cfg(test)]
+    pub(super) fn buffered(&self) -> usize {
+        let pending =
+            if let State::ExpectFinished(pending) = &self.state { size_of_val(&**pending) } else { 0 };
+        self.record.capacity() + self.handshake.capacity() + pending
+    }
+
     /// Whether bytes from the peer still mean something.
     fn is_reading(&self) -> bool {
         match self.state {
