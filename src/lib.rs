@@ -1,9 +1,9 @@
 //! A Pacemaker Remote node in one small static file.
 //!
 //! Start with [`manual`]: it says which room holds what, how a request travels through them, and
-//! what is promised. The rooms from [`xml`] to [`proxy`] are *sans-IO*: bytes, values, the time and
-//! entropy come in as arguments, and bytes, values and deadlines go out. Only [`sys`] makes system
-//! calls, and only [`sys`] contains `unsafe`.
+//! what is promised. Most rooms are *sans-IO*: bytes, values, the time and entropy come in as
+//! arguments, and bytes, values and deadlines go out. Only [`sys`] makes system calls, and only
+//! [`sys`] contains `unsafe`.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -12,6 +12,7 @@ pub mod daemon;
 pub mod dbus;
 pub mod executor;
 pub mod log;
+pub mod manual;
 pub mod remote;
 pub mod sys;
 pub mod time;

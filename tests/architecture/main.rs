@@ -253,7 +253,7 @@ fn files_have_a_header_and_a_size_one_can_read() {
     for (directory, extension) in [("src", "rs"), ("tests", "rs"), ("tests", "py")] {
         source::collect(Path::new(directory), extension, &mut paths);
     }
-    paths.extend(["cross/build", "tests/run", "tests/setup"].map(PathBuf::from));
+    paths.extend(["cross/build", "tests/cross", "tests/run", "tests/setup", "tests/size"].map(PathBuf::from));
     let mut broken = Vec::new();
     for path in paths {
         let text = fs::read_to_string(&path).expect("a readable file");
@@ -327,4 +327,55 @@ fn dependencies_say_what_they_are_for() {
         }
     }
     check("dependencies without a comment above them", broken);
+}
+
+/// The cells of a Markdown table's rows, without its head, under a heading or in the whole text.
+fn table_rows(text: &str) -> Vec<Vec<String>> {
+    let mut lines = text.lines().filter(|line| line.starts_with('|'));
+    assert!(lines.nth(1).is_some_and(|line| line.starts_with("|---")), "a table with a head");
+    lines.map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()).collect()
+}
+
+/// What stands between backticks.
+fn quoted(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn every_row_of_the_security_table_has_its_tests() {
+    let mut paths = Vec::new();
+    source::collect(Path::new("src"), "rs", &mut paths);
+    source::collect(Path::new("tests"), "rs", &mut paths);
+    let all: String = paths.iter().map(|path| fs::read_to_string(path).expect("a readable file")).collect();
+    let page = fs::read_to_string("src/manual/security.md").expect("the security page");
+    let mut broken = Vec::new();
+    for row in table_rows(&page) {
+        let tests = quoted(row.last().expect("a cell"));
+        if tests.is_empty() {
+            broken.push(format!("no test is named in the row of {}", row[1]));
+        }
+        let missing = tests.into_iter().filter(|test| {
+            !all.contains(&format!("#[test]\n    fn {test}()"))
+                && !all.contains(&format!("#[test]\nfn {test}()"))
+        });
+        broken.extend(missing.map(|test| format!("there is no test {test}")));
+    }
+    check("the manual's security table", broken);
+}
+
+#[test]
+fn every_promise_names_what_measures_it() {
+    let readme = fs::read_to_string("README.md").expect("README.md");
+    let promises =
+        readme.split("\n## ").find(|section| section.starts_with("Promises")).expect("a section of promises");
+    let mut broken = Vec::new();
+    for row in table_rows(promises) {
+        let last = row.last().expect("a cell");
+        match quoted(last).first().map(|command| command.split(' ').next().unwrap_or_default()) {
+            None if last == "goal" => {}
+            Some(program) if Path::new(program).is_file() => {}
+            _ => broken.push(format!("{}: `{last}` is neither a program here nor a goal", row[0])),
+        }
+    }
+    check("the README's promises", broken);
 }
