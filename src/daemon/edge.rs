@@ -30,7 +30,7 @@ use crate::sys::entropy::{self, Entropy};
 use crate::sys::reactor::{Notifier, Reactor, Timer, sleep_until};
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::socket::{self, Listener};
-use crate::sys::{Errno, clock};
+use crate::sys::{Errno, clock, image};
 
 use super::core::{Core, Effect, Event, ExitCode};
 use super::key::KeyFile;
@@ -175,6 +175,7 @@ impl Edge {
         self.tell(Event::Start);
         self.wait_for_entropy().await;
         self.check_key();
+        image::forget_start();
         while !self.key.borrow().was_read() {
             sleep_until(&self.reactor, clock::monotonic().after(KEY_PAUSE)).await;
             self.check_key();

@@ -8,6 +8,7 @@
 pub mod child;
 pub mod clock;
 pub mod entropy;
+pub mod image;
 pub mod key_file;
 pub mod process;
 pub mod reactor;
