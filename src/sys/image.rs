@@ -10,6 +10,7 @@ pub fn forget_start() {
 }
 
 /// Called for the program itself first, and that is enough.
+// SAFETY: to be called by `dl_iterate_phdr` only, with a description of a loaded object.
 unsafe extern "C" fn unmap_code(
     info: *mut libc::dl_phdr_info,
     _: libc::size_t,
