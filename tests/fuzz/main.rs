@@ -10,7 +10,7 @@
 
 mod dbus;
 mod header;
-mod hello;
 mod rng;
 mod run;
+mod tls;
 mod xml;
