@@ -42,3 +42,56 @@ impl Framing {
         Ok(Some(message))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::header::Order;
+
+    fn framed(payload: &[u8], order: Order) -> Vec<u8> {
+        let header = Header::new(7, payload.len()).unwrap().encode_in(order);
+        [&header[..], payload].concat()
+    }
+
+    #[test]
+    fn messages_come_out_whole_however_they_arrive() {
+        let stream = [framed(b"<a/>\0", Order::Big), framed(b"<b/>\0", Order::Little)].concat();
+        for piece in 1..stream.len() {
+            let mut framing = Framing::default();
+            let mut messages = Vec::new();
+            for bytes in stream.chunks(piece) {
+                framing.buffer().extend_from_slice(bytes);
+                while let Some(message) = framing.next(header::LIMIT).unwrap() {
+                    messages.push(message);
+                }
+            }
+            assert_eq!(messages, [b"<a/>", b"<b/>"], "in pieces of {piece}");
+            assert!(!framing.is_partial());
+        }
+    }
+
+    #[test]
+    fn a_missing_nul_costs_nothing() {
+        let mut framing = Framing::default();
+        framing.buffer().extend_from_slice(&framed(b"<a/>", Order::Little));
+        assert_eq!(framing.next(header::LIMIT), Ok(Some(b"<a/>".to_vec())));
+    }
+
+    #[test]
+    fn a_promise_allocates_nothing() {
+        let mut framing = Framing::default();
+        let header = Header::new(1, 10_000_000).unwrap().encode();
+        framing.buffer().extend_from_slice(&header);
+        assert_eq!(framing.next(header::LIMIT), Ok(None));
+        assert!(framing.is_partial() && framing.buffer.capacity() < 1000);
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused_at_its_header() {
+        let mut framing = Framing::default();
+        let header = Header::new(1, header::LIMIT_UNREGISTERED as usize).unwrap().encode();
+        framing.buffer().extend_from_slice(&header);
+        assert!(matches!(framing.next(header::LIMIT_UNREGISTERED), Err(header::Error::TooLong { .. })));
+        assert_eq!(framing.next(header::LIMIT), Ok(None));
+    }
+}
