@@ -32,7 +32,7 @@ impl Core {
             }
         }
         self.log(line!(Debug, "Accepted new remote client connection from {peer}"));
-        self.connections.insert(conn, Connection::new(peer, now.mono));
+        self.connections.insert(conn, Box::new(Connection::new(peer, now.mono)));
     }
 
     pub(super) fn received(&mut self, conn: ConnId, bytes: &[u8], now: Now, entropy: &mut dyn CryptoRngCore) {
@@ -59,7 +59,7 @@ impl Core {
                 Err(fault) => return self.fail(conn, &fault, now),
             }
         }
-        if self.connections.get(&conn).is_some_and(Connection::is_closed) {
+        if self.connections.get(&conn).is_some_and(|connection| connection.is_closed()) {
             self.close(conn, Level::Notice, "closed in order", now);
         }
     }
@@ -108,7 +108,7 @@ impl Core {
         self.log(Line { level, text });
         let was_provider = self.providers.contains(&conn);
         self.providers.retain(|&provider| provider != conn);
-        if !self.connections.values().any(Connection::is_authenticated) {
+        if !self.connections.values().any(|connection| connection.is_authenticated()) {
             self.executor.clients_gone(now);
         }
         if was_provider {

@@ -130,13 +130,16 @@ pub enum Effect {
 }
 
 /// The daemon's whole state.
+///
+/// What its maps hold is boxed, here and in the executor, so that they differ in nothing but their
+/// types, and the linker keeps one of their code.
 #[derive(Debug)]
 pub struct Core {
     pub(super) settings: Settings,
     pub(super) executor: Executor,
-    pub(super) connections: BTreeMap<ConnId, Connection>,
+    pub(super) connections: BTreeMap<ConnId, Box<Connection>>,
     /// Those whose [`Effect::Close`] has not been carried out.
-    pub(super) closing: BTreeMap<ConnId, Connection>,
+    pub(super) closing: BTreeMap<ConnId, Box<Connection>>,
     /// The one whose [`Effect::Close`] was given out last.
     closed: Option<ConnId>,
     /// Connections that can serve the node's tools, newest first.
@@ -221,14 +224,14 @@ impl Core {
 
     /// When to send [`Event::Wake`] if nothing else happens before.
     pub fn deadline(&self) -> Option<Instant> {
-        let connections = self.connections.values().filter_map(Connection::deadline);
+        let connections = self.connections.values().filter_map(|connection| connection.deadline());
         connections.chain(self.executor.deadline()).chain(self.shutdown.deadline()).min()
     }
 
     /// The bytes that wait for a connection's socket; empty when none do or it is unknown.
     pub fn outgoing(&self, conn: ConnId) -> &[u8] {
         let connection = self.connections.get(&conn).or_else(|| self.closing.get(&conn));
-        connection.map_or(&[], Connection::outgoing)
+        connection.map_or(&[], |connection| connection.outgoing())
     }
 
     /// Without a key no handshake can succeed, and a failed one is never tried again by the cluster node

@@ -164,6 +164,8 @@ struct Resource {
     running: Option<OperationId>,
     /// Operations that are due and wait for the lane, in order.
     waiting: VecDeque<OperationId>,
+    /// It stands in [`Executor::ready`].
+    ready: bool,
 }
 
 #[derive(Debug)]
@@ -180,12 +182,12 @@ struct Registration {
 #[derive(Debug)]
 pub struct Executor {
     place: Place,
-    resources: BTreeMap<Rc<str>, Resource>,
-    operations: BTreeMap<OperationId, Operation>,
+    resources: BTreeMap<Rc<str>, Box<Resource>>,
+    operations: BTreeMap<OperationId, Box<Operation>>,
     children: BTreeMap<ChildId, OperationId>,
     deadlines: BTreeSet<(Instant, OperationId)>,
-    /// Resources that may have a turn or a lane to give.
-    ready: BTreeSet<Rc<str>>,
+    /// Resources that may have a turn or a lane to give: those whose flag says so.
+    ready: VecDeque<Rc<str>>,
     actions: VecDeque<Action>,
     last_operation: u64,
     last_child: u64,
@@ -206,7 +208,7 @@ impl Executor {
             operations: BTreeMap::new(),
             children: BTreeMap::new(),
             deadlines: BTreeSet::new(),
-            ready: BTreeSet::new(),
+            ready: VecDeque::new(),
             actions: VecDeque::new(),
             last_operation: 0,
             last_child: 0,
@@ -251,8 +253,9 @@ impl Executor {
                     registration: Some(registration),
                     running: None,
                     waiting: VecDeque::new(),
+                    ready: false,
                 };
-                self.resources.insert(name, resource);
+                self.resources.insert(name, Box::new(resource));
             }
         }
         if let Some(old) = old {
@@ -314,9 +317,10 @@ impl Executor {
         let id = OperationId(self.last_operation);
         registration.pending.push_back(id);
         let delay = request.start_delay;
-        self.ready.insert(resource.name.clone());
-        let operation = Operation::new(request, resource.name.clone(), registration.agent.clone(), now.mono);
-        self.operations.insert(id, operation);
+        let name = resource.name.clone();
+        let operation = Operation::new(request, name.clone(), registration.agent.clone(), now.mono);
+        self.operations.insert(id, Box::new(operation));
+        self.make_ready(&name);
         if delay > 0 {
             self.set_deadline(id, Some(now.mono.after(delay.into())));
         }
@@ -344,7 +348,8 @@ impl Executor {
             let registration = resource.registration.as_ref()?;
             let operations = registration.recurring.iter().filter_map(|id| self.operations.get(id));
             let described = operations
-                .map(|Operation { request, .. }| (&*request.action, request.interval, request.timeout));
+                .map(|operation| &operation.request)
+                .map(|request| (&*request.action, request.interval, request.timeout));
             Some((&*resource.name, described))
         })
     }
@@ -353,8 +358,13 @@ impl Executor {
     /// (executor-semantics.md section 8).
     pub fn clients_gone(&mut self, now: Now) {
         let drops = |resource: &&Resource| resource.registration.as_ref().is_some_and(|r| r.drop_recurring);
-        let names: Vec<_> =
-            self.resources.values().filter(drops).map(|resource| resource.name.clone()).collect();
+        let names: Vec<_> = self
+            .resources
+            .values()
+            .map(Box::as_ref)
+            .filter(drops)
+            .map(|resource| resource.name.clone())
+            .collect();
         for name in names {
             self.cancel_recurring(&name, now);
         }
@@ -418,7 +428,8 @@ impl Executor {
     /// Ends all recurring operations of a resource, those that have started first.
     fn cancel_recurring(&mut self, name: &str, now: Now) {
         let Some(registration) = self.registration(name) else { return };
-        let is_recurring = |id: &OperationId| self.operations.get(id).is_some_and(Operation::is_recurring);
+        let is_recurring =
+            |id: &OperationId| self.operations.get(id).is_some_and(|operation| operation.is_recurring());
         let all: Vec<_> = registration
             .recurring
             .iter()

@@ -18,7 +18,9 @@ const REAP_WARNING: u32 = 5000;
 impl Executor {
     /// Starts what can start. Call it after the replies to what was requested have been queued.
     pub fn dispatch(&mut self, now: Now) {
-        while let Some(name) = self.ready.pop_first() {
+        while let Some(name) = self.ready.pop_front() {
+            let Some(resource) = self.resources.get_mut(&name) else { continue };
+            resource.ready = false;
             self.turn(&name, now);
             self.lane(&name, now);
             self.forget_empty(&name);
@@ -84,7 +86,7 @@ impl Executor {
             Phase::Delayed => {
                 operation.phase = Phase::Queued;
                 let name = operation.resource.clone();
-                self.ready.insert(name);
+                self.make_ready(&name);
             }
             Phase::Idle => self.make_due(id),
             Phase::Running(child) => {
@@ -164,7 +166,7 @@ impl Executor {
         if let Some(resource) = self.resources.get_mut(&name) {
             resource.waiting.push_back(id);
         }
-        self.ready.insert(name);
+        self.make_ready(&name);
     }
 
     /// Cancels operations; one that runs is killed, and reported when it has been reaped.
@@ -216,7 +218,7 @@ impl Executor {
                 }
             }
         }
-        self.ready.insert(name);
+        self.make_ready(&name);
         if goes_on {
             let next = now.mono.after(operation.request.interval.into());
             operation.rest();
@@ -233,6 +235,15 @@ impl Executor {
         }
         if let Some(at) = at {
             self.deadlines.insert((at, id));
+        }
+    }
+
+    /// Has [`Executor::dispatch`] look at a resource.
+    pub(super) fn make_ready(&mut self, name: &Rc<str>) {
+        if let Some(resource) = self.resources.get_mut(name)
+            && !std::mem::replace(&mut resource.ready, true)
+        {
+            self.ready.push_back(name.clone());
         }
     }
 
