@@ -4,7 +4,7 @@
 //! done instead.
 
 use std::collections::BTreeMap;
-use std::ffi::{CString, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use crate::agent::Place;
@@ -223,6 +223,12 @@ impl Reader {
         Some(half).filter(|&half| half > 0)
     }
 
+    /// The detail log, if one is named.
+    fn log_file(&self) -> Option<OsString> {
+        let file = self.option("logfile").filter(|&file| file != b"none" && file != b"/dev/null")?;
+        Some(OsStr::from_bytes(file).to_owned())
+    }
+
     /// What children get (executor-semantics.md section 6.3).
     fn for_children(&mut self, facility: Option<Facility>) -> Vec<CString> {
         self.set("PCMK_service", NAME);
@@ -232,6 +238,10 @@ impl Reader {
             if facility.is_some() {
                 self.set(&format!("{prefix}_LOGFACILITY"), name);
             }
+        }
+        // Agents write to the file that the administrator named.
+        if let Some(file) = self.log_file() {
+            self.environment.extend(["PCMK_LOGFILE", "HA_LOGFILE"].map(|name| (name.into(), file.clone())));
         }
         self.set("OCF_OUTPUT_FORMAT", "text");
         let entries = self.environment.iter().filter(|(name, _)| {

@@ -1,5 +1,3 @@
-use std::ffi::OsStr;
-
 use super::*;
 
 impl Config {
@@ -154,6 +152,16 @@ fn children_get_everything_but_what_is_the_daemons() {
         ]
     );
     assert_eq!(config.settings.node_start_state.as_deref(), Some("standby"));
+    for none in ["", "none", "/dev/null"] {
+        let config = Config::of(&[], &[("PCMK_logfile", none)]);
+        let names = children(&config);
+        assert!(!names.iter().any(|name| name.contains("_LOGFILE=")), "{names:?}");
+    }
+    let logging = Config::of(&[], &[("HA_logfile", "/var/log/x")]);
+    let logging = children(&logging);
+    for name in ["HA_LOGFILE=/var/log/x", "PCMK_LOGFILE=/var/log/x"] {
+        assert!(logging.contains(&name), "{logging:?}");
+    }
     let silent = Config::of(&[], &[("PCMK_logfacility", "none")]);
     assert_eq!(
         children(&silent),
