@@ -38,6 +38,8 @@ class Node:
             )
         self.pid = self._await_ready()
         self.root = Path(f"/proc/{self.pid}/root")
+        # What the host's /proc puts before paths of files that the node's processes have open.
+        self.prefix = str(directory / "memory/root")
         self.run(["ip", "link", "set", "lo", "up"])
 
     def _await_ready(self):

@@ -1,0 +1,44 @@
+"""Start, connection and poke, as a stock controller sees them.
+
+On a busy machine these say more of the machine: the measuring programs, and with them a daemon that they start,
+run at a higher priority than what else runs, and the table ends with the machine's load.
+"""
+
+import json
+from pathlib import Path
+from statistics import median
+
+from lab.cluster import AUTHKEY, DAEMON
+
+from . import Row, in_ms
+
+INSIDE = Path(__file__).parents[1] / "inside"
+ADDRESS, PORT = "127.0.0.1", "3121"
+STARTS = 21
+CONNECTIONS = 21
+POKES = 61
+LIMIT_SECONDS = 120
+
+ROWS = [
+    Row("exec to port open, p50", in_ms, "< 2 ms", lambda pacelet, _: pacelet < 0.002),
+    Row("connect, handshake, register, p50", in_ms, "", lambda *_: None, gated=False),
+    Row("poke, stock client (Nagle on), p50", in_ms, "< 1 ms", lambda pacelet, _: pacelet < 0.001),
+]
+
+
+def measure(bench, kind):
+    """Runs the two measuring programs in the node."""
+    with bench.machine(kind) as machine:
+        starts = inside(machine.node, "starter.py", ADDRESS, PORT, STARTS, DAEMON)
+        machine.start_daemon()
+        client = inside(machine.node, "gnutls_client.py", ADDRESS, PORT, AUTHKEY, CONNECTIONS, POKES)
+    for name, values in (("exec to port open", starts), ("connect to register", client["register"]), ("poke", client["poke"])):
+        bench.note(f"{kind}, {name}: min {in_ms(min(values))}, max {in_ms(max(values))}, {len(values)} times")
+    return {ROWS[0].name: median(starts), ROWS[1].name: median(client["register"]), ROWS[2].name: median(client["poke"])}
+
+
+def inside(node, script, *arguments):
+    """Runs a program of bench/inside with the node's own Python and libraries."""
+    # Before other load: both sides of what is measured inherit it.
+    done = node.run(["nice", "-n", "-15", "python3", "-", *arguments], input=(INSIDE / script).read_text(), limit=LIMIT_SECONDS)
+    return json.loads(done.stdout)
