@@ -12,6 +12,7 @@
 //! each child would wake us twice, when it closes its descriptors and when it is a zombie.
 #![allow(unsafe_code)]
 
+mod program;
 mod setup;
 
 use std::cell::{Cell, RefCell};
@@ -28,6 +29,7 @@ use rustix::io::ioctl_fionread;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal};
 
+pub use self::program::Program;
 use self::setup::Plan;
 use super::Errno;
 use super::process::Restore;
@@ -89,19 +91,9 @@ impl Children {
             report: self.report_write.as_raw_fd(),
             ignored: &self.ignored,
             restore: &self.restore,
+            dies_with_us: false,
         };
-        // SAFETY: `Plan::run` makes only async-signal-safe calls and never returns, so the child is sound
-        // even if this process had more threads than its one.
-        let pid = match unsafe { libc::fork() } {
-            // SAFETY: this is the child, and all pointers in the plan are into memory that is borrowed here.
-            0 => unsafe { plan.run() },
-            pid => pid,
-        };
-        if pid < 0 {
-            return Err((Step::Fork, last_errno()));
-        }
-        // A positive number, so it is a process id.
-        let pid = Pid::from_raw(pid).ok_or((Step::Fork, Errno::IO))?;
+        let pid = fork(&mut plan).map_err(|errno| (Step::Fork, errno))?;
         // The child does this, too: whoever comes first, no kill can come before. EACCES says that it has executed.
         let _ = rustix::process::setpgid(Some(pid), Some(pid));
         let running = Rc::new(Running {
@@ -154,6 +146,22 @@ impl Children {
             }
         }
     }
+}
+
+/// Makes the process that becomes the program.
+fn fork(plan: &mut Plan<'_>) -> Result<Pid, Errno> {
+    // SAFETY: `Plan::run` makes only async-signal-safe calls and never returns, so the child is sound
+    // even if this process had more threads than its one.
+    let pid = match unsafe { libc::fork() } {
+        // SAFETY: this is the child, and all pointers in the plan are into memory that is borrowed here.
+        0 => unsafe { plan.run() },
+        pid => pid,
+    };
+    if pid < 0 {
+        return Err(last_errno());
+    }
+    // A positive number, so it is a process id.
+    Pid::from_raw(pid).ok_or(Errno::IO)
 }
 
 /// What both [`Children`] and [`Child`] know of a process.
@@ -308,7 +316,11 @@ fn nothing_to_read() -> Result<OwnedFd, Errno> {
 
 /// A process that has ended and was not reaped, and how it ended.
 fn next_dead() -> Option<(i32, Ending)> {
-    let info = wait(libc::P_ALL, 0, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT).ok()?;
+    ended(&wait(libc::P_ALL, 0, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT).ok()?)
+}
+
+/// What `waitid` has told, if there is anything.
+fn ended(info: &libc::siginfo_t) -> Option<(i32, Ending)> {
     // SAFETY: waitid has filled in a SIGCHLD's values, or left the zeroes that were there.
     let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
     if pid == 0 {

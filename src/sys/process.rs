@@ -94,12 +94,3 @@ pub fn make_directory(path: &str) -> Result<(), Errno> {
     }
     Ok(())
 }
-
-/// Asks another process of this user to end: SIGTERM.
-///
-/// # Errors
-/// What `kill` says; ESRCH too for a number that no process can have.
-pub fn terminate(process: u32) -> Result<(), Errno> {
-    let process = i32::try_from(process).ok().and_then(rustix::process::Pid::from_raw).ok_or(Errno::SRCH)?;
-    rustix::process::kill_process(process, rustix::process::Signal::TERM)
-}

@@ -41,7 +41,7 @@ const ROOMS: &[(&str, Touch, &[&str])] = &[
         Std,
         &["agent", "dbus", "executor", "ipc", "log", "proxy", "remote", "sys", "time", "tls", "wire", "xml"],
     ),
-    ("tools", Std, &["daemon", "ipc", "log", "sys", "time", "tls", "wire", "xml"]),
+    ("tools", Std, &["agent", "daemon", "ipc", "log", "sys", "time", "tls", "wire", "xml"]),
     ("manual", Values, &[]),
     ("aead", Values, &[]),
     ("lib", Values, &[]),

@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use rustix::fs::{Mode, OFlags, RawDir};
-use rustix::process::{Resource, Rlimit};
+use rustix::process::{Resource, Rlimit, Signal};
 
 use crate::agent::Step;
 use crate::sys::Errno;
@@ -47,6 +47,8 @@ pub struct Plan<'a> {
     pub ignored: &'a [libc::c_int],
     /// What is to be as it was before the daemon changed it.
     pub restore: &'a Restore,
+    /// Whether the kernel kills the program when this process ends.
+    pub dies_with_us: bool,
 }
 
 /// The arguments as an array for `execve`, with two places before them, and a null pointer after.
@@ -105,6 +107,9 @@ impl Plan<'_> {
         }
         normal_scheduling()?;
         rustix::process::setpgid(None, None)?;
+        if self.dies_with_us {
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        }
         self.give_back();
         Ok(())
     }

@@ -1,20 +1,22 @@
 //! The daemon of a demo, and the private directory that is all it has.
 
 use std::env;
+use std::ffi::CString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rand_core::RngCore;
 
 use super::report::Wrong;
-use crate::sys::process;
+use crate::agent::{Command, Ending};
+use crate::sys::child::Program;
 
 /// How long between two looks whether the daemon is there, or gone.
 const PAUSE: Duration = Duration::from_micros(200);
@@ -67,7 +69,7 @@ impl Drop for Directory {
 /// A daemon of our own: killed with the value, if it still runs then.
 #[derive(Debug)]
 pub(super) struct Daemon {
-    child: Child,
+    program: Program,
     address: SocketAddr,
     log: PathBuf,
 }
@@ -84,25 +86,26 @@ impl Daemon {
 
         let address = free_address().map_err(|error| format!("no free port on 127.0.0.1: {error}"))?;
         let log = directory.path().join("log");
-        let stderr =
+        let output =
             File::create(&log).map_err(|error| format!("cannot write {}: {error}", log.display()))?;
-        let child = Command::new(&program)
-            .arg0("pacemaker-remoted")
-            .env_clear()
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-            .env("PCMK_authkey_location", directory.path().join("authkey"))
-            .env("PCMK_remote_address", address.ip().to_string())
-            .env("PCMK_remote_port", address.port().to_string())
-            .env("PCMK_logfile", "none")
-            .env("PCMK_logfacility", "none")
-            .env("PCMK_stderr", "1")
-            .env("OCF_RA_PATH", &agents)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(stderr)
-            .spawn()
-            .map_err(|error| format!("cannot start {}: {error}", program.display()))?;
-        let mut daemon = Self { child, address, log };
+        let key = directory.path().join("authkey");
+        let command = Command {
+            candidates: vec![text(&[program.as_os_str().as_bytes()])?],
+            arguments: vec![c"daemon".to_owned()],
+            environment: vec![
+                c"PATH=/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+                c"PCMK_logfile=none".to_owned(),
+                c"PCMK_logfacility=none".to_owned(),
+                c"PCMK_stderr=1".to_owned(),
+                text(&[b"PCMK_authkey_location=", key.as_os_str().as_bytes()])?,
+                text(&[b"PCMK_remote_address=", address.ip().to_string().as_bytes()])?,
+                text(&[b"PCMK_remote_port=", address.port().to_string().as_bytes()])?,
+                text(&[b"OCF_RA_PATH=", agents.as_os_str().as_bytes()])?,
+            ],
+        };
+        let program = Program::start(&command, output.as_fd())
+            .map_err(|errno| format!("cannot start {}: {errno}", program.display()))?;
+        let mut daemon = Self { program, address, log };
         match daemon.wait_for_port(patience) {
             Ok(()) => Ok(daemon),
             Err(text) => {
@@ -123,8 +126,8 @@ impl Daemon {
                     return Ok(());
                 }
             }
-            if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(format!("the daemon ended: {status}"));
+            if let Some(ending) = self.program.ending() {
+                return Err(words(ending));
             }
             if start.elapsed() > patience {
                 return Err(format!("nobody listens at {} after {} s", self.address, patience.as_secs()));
@@ -134,8 +137,8 @@ impl Daemon {
     }
 
     /// Its process id.
-    pub(super) fn process(&self) -> u32 {
-        self.child.id()
+    pub(super) fn process(&self) -> i32 {
+        self.program.id()
     }
 
     /// Where it listens.
@@ -149,34 +152,40 @@ impl Daemon {
     }
 
     /// Sends SIGTERM.
-    pub(super) fn terminate(&self) -> Result<(), Wrong> {
-        process::terminate(self.child.id())
-            .map_err(|error| format!("cannot send SIGTERM to process {}: {error}", self.child.id()).into())
+    pub(super) fn terminate(&self) {
+        self.program.terminate();
     }
 
     /// Waits for an end with status 0.
     pub(super) fn wait(&mut self, patience: Duration) -> Result<(), Wrong> {
         let start = Instant::now();
         loop {
-            match self.child.try_wait() {
-                Ok(Some(status)) if status.success() => return Ok(()),
-                Ok(Some(status)) => return Err(format!("the daemon ended with {status}").into()),
-                Err(error) => return Err(format!("cannot wait for the daemon: {error}").into()),
-                Ok(None) if start.elapsed() > patience => {
+            match self.program.ending() {
+                Some(Ending::Exited(0)) => return Ok(()),
+                Some(ending) => return Err(words(ending).into()),
+                None if start.elapsed() > patience => {
                     return Err(format!("the daemon still runs after {} s", patience.as_secs()).into());
                 }
-                Ok(None) => thread::sleep(PAUSE),
+                None => thread::sleep(PAUSE),
             }
         }
     }
 }
 
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // Both do nothing to a daemon that has ended and been waited for.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+/// How a daemon ended that should not have.
+fn words(ending: Ending) -> String {
+    match ending {
+        Ending::Exited(status) => format!("the daemon ended with status {status}"),
+        Ending::Signalled(signal) => format!("signal {signal} ended the daemon"),
+        Ending::NotRun(_, errno) => {
+            format!("the daemon could not be executed: {}", io::Error::from_raw_os_error(errno))
+        }
     }
+}
+
+/// What the system takes as a string.
+fn text(parts: &[&[u8]]) -> Result<CString, Wrong> {
+    CString::new(parts.concat()).map_err(|_| "a path with a NUL in it".into())
 }
 
 /// Where this program is.
