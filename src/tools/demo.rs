@@ -22,7 +22,7 @@ use argh::FromArgs;
 use rand_core::{CryptoRngCore, RngCore};
 
 use self::process::{Daemon, Directory};
-use self::report::{Report, Wrong};
+use self::report::{Report, Seen, Wrong};
 use super::client::{Buffers, Client};
 use super::cluster::{Operation, Resource};
 use crate::sys::entropy::Entropy;
@@ -103,12 +103,12 @@ fn with_own_daemon(arguments: &Arguments, report: &mut Report) -> Result<(), Wro
         entropy.fill_bytes(&mut key);
         let directory = Directory::new(&mut entropy)?;
         directory.write("authkey", &key)?;
-        Ok(((directory, key), format!("{KEY_LENGTH} random bytes that only this user can read")))
+        Ok(((directory, key), format!("{KEY_LENGTH} random bytes that only this user can read").into()))
     })?;
     let mut daemon = report.step("start the daemon", || {
         let daemon = Daemon::start(&directory, patience)?;
         let seen = format!("process {} takes connections at {}", daemon.process(), daemon.address());
-        Ok((daemon, seen))
+        Ok((daemon, seen.into()))
     })?;
     let state = directory.path().join("state");
     let resource = Resource { id: ID, class: "ocf", provider: Some("pacelet"), kind: "demo" };
@@ -122,7 +122,7 @@ fn with_own_daemon(arguments: &Arguments, report: &mut Report) -> Result<(), Wro
             right("lrmd_rc", client.acknowledge_shutdown()?.number("lrmd_rc"), 0)?;
             client.close();
             daemon.wait(patience)?;
-            Ok(((), "SIGTERM, it asked, was told to go, and ended with status 0".to_owned()))
+            Ok(((), "SIGTERM, it asked, was told to go, and ended with status 0".into()))
         })
     })();
     if played.is_err() {
@@ -144,7 +144,7 @@ fn against_daemon(
         let key = fs::read(key).map_err(|error| format!("cannot read {}: {error}", key.display()))?;
         let address = resolve(against).map_err(|error| format!("cannot resolve {against}: {error}"))?;
         let seen = format!("{} bytes", key.len());
-        Ok(((address, key), seen))
+        Ok(((address, key), seen.into()))
     })?;
     // A directory that exists on every machine: the daemon may run on another one.
     let state = PathBuf::from(format!("/tmp/pacelet-demo-{:016x}", entropy.next_u64()));
@@ -173,7 +173,7 @@ fn connect<'b>(
 ) -> Result<Client<'b>, Wrong> {
     let mut client = report.step("connect", || {
         let client = Client::connect(address, key, patience, buffers, entropy)?;
-        Ok((client, "TLS 1.3 with the key, P-256, AES-128-GCM".to_owned()))
+        Ok((client, "TLS 1.3 with the key, P-256, AES-128-GCM".into()))
     })?;
     report.step("register", || {
         let reply = client.register(&format!("pacemaker-remote-{address}"))?;
@@ -185,7 +185,7 @@ fn connect<'b>(
             return Err("the reply has no protocol version".into());
         };
         match reply.attribute("lrmd_clientid") {
-            Some(session) if !session.is_empty() => Ok(((), format!("protocol {version}"))),
+            Some(session) if !session.is_empty() => Ok(((), format!("protocol {version}").into())),
             _ => Err("the reply has no session id".into()),
         }
     })?;
@@ -221,7 +221,7 @@ fn round(
     report.step("ask for the resource", || {
         let reply = client.resource_info(ID)?;
         right("lrmd_rc", reply.number("lrmd_rc"), UNKNOWN)?;
-        Ok(((), "not registered yet".to_owned()))
+        Ok(((), "not registered yet".into()))
     })?;
     report.step("register the resource", || {
         right("lrmd_rc", client.register_resource(resource)?.number("lrmd_rc"), 0)?;
@@ -239,7 +239,10 @@ fn round(
                 return Err(format!("{name} is {back:?} instead of {sent:?}").into());
             }
         }
-        Ok(((), format!("{}:{}:{}", resource.class, resource.provider.unwrap_or_default(), resource.kind)))
+        Ok((
+            (),
+            format!("{}:{}:{}", resource.class, resource.provider.unwrap_or_default(), resource.kind).into(),
+        ))
     })?;
     report.step("probe", || Ok(((), execute(client, &run("monitor", 0), NOT_RUNNING)?.1)))?;
     report.step("start", || Ok(((), execute(client, &run("start", 0), 0)?.1)))?;
@@ -247,10 +250,10 @@ fn round(
     report.step("break it", || match fs::remove_file(state) {
         Ok(()) => {
             let seen = completion(client, monitoring, &run("monitor", INTERVAL), NOT_RUNNING)?;
-            Ok(((), format!("the monitor tells: {seen}")))
+            Ok(((), format!("the monitor tells: {seen}").into()))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(Wrong::skipped("its state is kept on another machine"))
+            Ok(((), Seen::Skipped("its state is kept on another machine")))
         }
         Err(error) => Err(format!("cannot remove {path}: {error}").into()),
     })?;
@@ -264,16 +267,16 @@ fn round(
         right("lrmd_rc", client.unregister_resource(ID)?.number("lrmd_rc"), 0)?;
         client.generic("lrmd_rsc_unregister", Some(ID))?;
         right("lrmd_rc", client.resource_info(ID)?.number("lrmd_rc"), UNKNOWN)?;
-        Ok(((), "not registered any more".to_owned()))
+        Ok(((), "not registered any more".into()))
     })?;
     report.step("poke", || {
         right("lrmd_rc", client.poke()?.number("lrmd_rc"), 0)?;
-        Ok(((), "alive".to_owned()))
+        Ok(((), "alive".into()))
     })
 }
 
 /// Has an operation executed, and waits for its result. Gives its call id, and the result in words.
-fn execute(client: &mut Client<'_>, operation: &Operation<'_>, rc: i64) -> Result<(i64, String), Wrong> {
+fn execute(client: &mut Client<'_>, operation: &Operation<'_>, rc: i64) -> Result<(i64, Seen), Wrong> {
     let reply = client.execute(operation)?;
     let call_id = match reply.number("lrmd_rc") {
         Some(call_id) if call_id > 0 => call_id,
@@ -285,7 +288,7 @@ fn execute(client: &mut Client<'_>, operation: &Operation<'_>, rc: i64) -> Resul
     if early.is_some() {
         return Err("the result came before the reply: a cluster cannot tell whose it is".into());
     }
-    completion(client, call_id, operation, rc).map(|seen| (call_id, seen))
+    completion(client, call_id, operation, rc).map(|seen| (call_id, seen.into()))
 }
 
 /// Waits for a result and checks it. Gives it in words.
@@ -298,7 +301,7 @@ fn completion(
     let completion = client.completion(call_id)?;
     if completion.rc() != Some(rc) {
         let reason = completion.message().attribute("lrmd_rsc_exit_reason");
-        return Err(Wrong::values(&words(Some(rc)), &words(completion.rc()), reason));
+        return Err(Wrong::values(&words(Some(rc)), &words(completion.rc()), reason.as_deref()));
     }
     right("lrmd_exec_op_status", completion.status(), 0)?;
     match completion.difference(operation) {
@@ -308,12 +311,12 @@ fn completion(
 }
 
 /// Cancels the recurring monitor, as a cluster does before it does anything else to a resource.
-fn cancel(client: &mut Client<'_>, call_id: i64) -> Result<((), String), Wrong> {
+fn cancel(client: &mut Client<'_>, call_id: i64) -> Result<((), Seen), Wrong> {
     right("lrmd_rc", client.cancel(ID, "monitor", INTERVAL)?.number("lrmd_rc"), 0)?;
     // What it found in the meantime does not matter any more.
     loop {
         match client.completion(call_id)?.status() {
-            Some(1) => return Ok(((), "cancelled".to_owned())),
+            Some(1) => return Ok(((), "cancelled".into())),
             Some(0) => {}
             other => {
                 return Err(Wrong::values("lrmd_exec_op_status 1 (cancelled)", &format!("{other:?}"), None));

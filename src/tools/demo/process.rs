@@ -21,6 +21,9 @@ use crate::sys::child::Program;
 /// How long between two looks whether the daemon is there, or gone.
 const PAUSE: Duration = Duration::from_micros(200);
 
+/// Where the agent is in the directory.
+const AGENT: &str = "agents/pacelet/demo";
+
 /// A directory that only this user can enter; it goes with the value.
 #[derive(Debug)]
 pub(super) struct Directory(PathBuf);
@@ -61,8 +64,14 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // What cannot be removed stays: there is nothing to do about it.
-        let _ = fs::remove_dir_all(&self.0);
+        // Not whatever is there, but what the demo and its daemon put there. What cannot be removed
+        // stays: there is nothing to do about it.
+        for name in ["authkey", "log", "state", AGENT] {
+            let _ = fs::remove_file(self.0.join(name));
+        }
+        for name in ["agents/pacelet", "agents", ""] {
+            let _ = fs::remove_dir(self.0.join(name));
+        }
     }
 }
 
@@ -79,10 +88,11 @@ impl Daemon {
     /// connections.
     pub(super) fn start(directory: &Directory, patience: Duration) -> Result<Self, Wrong> {
         let program = program()?;
-        let agents = directory.path().join("agents");
-        let made = fs::create_dir_all(agents.join("pacelet"))
-            .and_then(|()| symlink(&program, agents.join("pacelet/demo")));
-        made.map_err(|error| format!("cannot make {}/pacelet/demo: {error}", agents.display()))?;
+        let (agents, agent) = (directory.path().join("agents"), directory.path().join(AGENT));
+        let made = fs::create_dir(&agents)
+            .and_then(|()| fs::create_dir(agents.join("pacelet")))
+            .and_then(|()| symlink(&program, &agent));
+        made.map_err(|error| format!("cannot make {}: {error}", agent.display()))?;
 
         let address = free_address().map_err(|error| format!("no free port on 127.0.0.1: {error}"))?;
         let log = directory.path().join("log");

@@ -15,43 +15,58 @@ const JSON_LIMIT: usize = 16 * 1024;
 /// How many lines of the daemon's log are shown when something went wrong.
 const LOG_LINES: usize = 20;
 
-/// Why a step did not go as expected.
+/// Why a step did not go as expected, in words.
 #[derive(Debug)]
-pub(super) enum Wrong {
-    /// Something else happened.
-    Wrong(String),
-    /// The step cannot be done here, which is no fault.
-    Skipped(&'static str),
-}
+pub(super) struct Wrong(String);
 
 impl Wrong {
-    /// A step that cannot be done here.
-    pub(super) fn skipped(reason: &'static str) -> Self {
-        Self::Skipped(reason)
-    }
-
     /// Something other than expected was seen, perhaps with a reason given by the agent.
-    pub(super) fn values(expected: &str, seen: &str, reason: Option<String>) -> Self {
-        let reason = reason.map_or_else(String::new, |reason| format!(": {}", Escaped(reason.as_bytes())));
-        Self::Wrong(format!("expected {expected}, got {seen}{reason}"))
+    pub(super) fn values(expected: &str, seen: &str, reason: Option<&str>) -> Self {
+        let mut text = format!("expected {expected}, got {seen}");
+        if let Some(reason) = reason {
+            text.push_str(": ");
+            text.push_str(&Escaped(reason.as_bytes()).to_string());
+        }
+        Self(text)
     }
 }
 
 impl From<String> for Wrong {
     fn from(text: String) -> Self {
-        Self::Wrong(text)
+        Self(text)
     }
 }
 
 impl From<&str> for Wrong {
     fn from(text: &str) -> Self {
-        Self::Wrong(text.to_owned())
+        Self(text.to_owned())
     }
 }
 
 impl From<client::Error> for Wrong {
     fn from(error: client::Error) -> Self {
-        Self::Wrong(error.to_string())
+        Self(error.to_string())
+    }
+}
+
+/// What was seen in a step.
+#[derive(Debug)]
+pub(super) enum Seen {
+    /// It went as it should.
+    Right(String),
+    /// It cannot be done here, which is no fault; why.
+    Skipped(&'static str),
+}
+
+impl From<String> for Seen {
+    fn from(text: String) -> Self {
+        Self::Right(text)
+    }
+}
+
+impl From<&str> for Seen {
+    fn from(text: &str) -> Self {
+        Self::Right(text.to_owned())
     }
 }
 
@@ -65,7 +80,7 @@ pub(super) struct Report {
 #[derive(Debug)]
 struct Step {
     name: &'static str,
-    took: Duration,
+    micros: u64,
     verdict: Verdict,
     seen: String,
 }
@@ -85,26 +100,34 @@ impl Report {
     }
 
     /// Does one step, takes the time, and shows what was seen.
-    pub(super) fn step<T: Skippable>(
+    pub(super) fn step<T>(
         &mut self,
         name: &'static str,
-        run: impl FnOnce() -> Result<(T, String), Wrong>,
+        run: impl FnOnce() -> Result<(T, Seen), Wrong>,
     ) -> Result<T, Wrong> {
         let start = Instant::now();
-        let result = run();
-        let took = start.elapsed();
-        let (verdict, seen, result) = match result {
-            Ok((value, seen)) => (Verdict::Right, seen, Ok(value)),
-            Err(Wrong::Skipped(reason)) => {
-                (Verdict::Skipped, reason.to_owned(), T::skipped().ok_or(Wrong::Skipped(reason)))
+        // Little is done in here: there is one of it for each step.
+        match run() {
+            Ok((value, seen)) => {
+                self.done(name, start.elapsed(), seen);
+                Ok(value)
             }
-            Err(Wrong::Wrong(text)) => (Verdict::Wrong, text.clone(), Err(Wrong::Wrong(text))),
-        };
-        self.add(Step { name, took, verdict, seen });
-        result
+            Err(wrong) => {
+                self.add(name, start.elapsed(), Verdict::Wrong, wrong.0.clone());
+                Err(wrong)
+            }
+        }
     }
 
-    fn add(&mut self, step: Step) {
+    fn done(&mut self, name: &'static str, took: Duration, seen: Seen) {
+        match seen {
+            Seen::Right(seen) => self.add(name, took, Verdict::Right, seen),
+            Seen::Skipped(reason) => self.add(name, took, Verdict::Skipped, reason.to_owned()),
+        }
+    }
+
+    fn add(&mut self, name: &'static str, took: Duration, verdict: Verdict, seen: String) {
+        let step = Step { name, micros: micros(took), verdict, seen };
         if !self.json {
             let mark = match step.verdict {
                 Verdict::Right => "",
@@ -115,8 +138,8 @@ impl Report {
                 print(false, &row("", "what the cluster does", "took", "what comes back"));
             }
             let number = (self.steps.len() + 1).to_string();
-            let Step { name, took, seen, .. } = &step;
-            print(false, &row(&number, name, &Took(*took).to_string(), &format!("{mark}{seen}")));
+            let seen = format!("{mark}{}", step.seen);
+            print(false, &row(&number, name, &Took(step.micros).to_string(), &seen));
         }
         self.steps.push(step);
     }
@@ -173,7 +196,7 @@ impl Report {
             .iter()
             .map(|step| Row {
                 name: step.name,
-                microseconds: u64::try_from(step.took.as_micros()).unwrap_or(u64::MAX),
+                microseconds: step.micros,
                 verdict: step.verdict,
                 seen: &step.seen,
             })
@@ -191,31 +214,17 @@ fn row(number: &str, name: &str, took: &str, seen: &str) -> String {
     format!("{number:>3}  {name:<24} {took:>8}  {seen}")
 }
 
-/// What a step that was left out gives.
-pub(super) trait Skippable: Sized {
-    /// The value to go on with, if there is one.
-    fn skipped() -> Option<Self> {
-        None
-    }
+/// 64 bits are enough for half a million years.
+fn micros(took: Duration) -> u64 {
+    took.as_secs() * 1_000_000 + u64::from(took.subsec_micros())
 }
 
-impl Skippable for () {
-    fn skipped() -> Option<Self> {
-        Some(())
-    }
-}
-
-impl Skippable for i64 {}
-impl<A, B> Skippable for (A, B) {}
-impl Skippable for super::Daemon {}
-impl Skippable for super::Client<'_> {}
-
-/// A duration in the unit that suits it, three digits long.
-struct Took(Duration);
+/// Microseconds in the unit that suits them, three digits long.
+struct Took(u64);
 
 impl fmt::Display for Took {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let micros = self.0.as_micros();
+        let micros = self.0;
         let (value, unit) = match micros {
             0..1000 => return write!(f, "{micros} µs"),
             1000..1_000_000 => (micros, "ms"),
@@ -242,7 +251,7 @@ mod tests {
 
     #[test]
     fn durations_have_three_digits() {
-        let text = |micros| Took(Duration::from_micros(micros)).to_string();
+        let text = |micros| Took(micros).to_string();
         assert_eq!(text(0), "0 µs");
         assert_eq!(text(999), "999 µs");
         assert_eq!(text(1000), "1.00 ms");
@@ -256,8 +265,8 @@ mod tests {
     #[test]
     fn a_step_left_out_is_no_fault() {
         let mut report = Report::new(true);
-        assert!(report.step("a", || Ok(((), String::new()))).is_ok());
-        assert!(report.step::<()>("b", || Err(Wrong::skipped("not here"))).is_ok());
+        assert!(report.step("a", || Ok(((), "".into()))).is_ok());
+        assert!(report.step("b", || Ok(((), Seen::Skipped("not here")))).is_ok());
         assert!(report.step::<()>("c", || Err("bad".into())).is_err());
         let verdicts: Vec<_> = report.steps.iter().map(|step| step.verdict).collect();
         assert_eq!(verdicts, [Verdict::Right, Verdict::Skipped, Verdict::Wrong]);
