@@ -26,9 +26,9 @@ const MAX_EARLY_DATA: usize = 64 * 1024;
 /// What is kept between our Finished and the client's.
 pub(super) struct Pending {
     /// The client's handshake traffic.
-    pub(super) read: Traffic,
+    pub(super) read: Box<Traffic>,
     /// The client's application traffic.
-    pub(super) next_read: Traffic,
+    pub(super) next_read: Box<Traffic>,
     /// verify_data that the client's Finished must have.
     pub(super) verify: Zeroizing<Hash>,
     /// How much undecryptable early data may still come; 0 after the first good record.
@@ -48,7 +48,7 @@ pub(super) fn answer(
     psk: Option<&Psk>,
     entropy: &mut dyn CryptoRngCore,
     out: &mut Vec<u8>,
-) -> Result<(Box<Pending>, Traffic), Cause> {
+) -> Result<(Box<Pending>, Box<Traffic>), Cause> {
     let body = message.get(MESSAGE_HEADER..).unwrap_or_default();
     let hello = ClientHello::parse(body)?;
     let choice = choose(&hello)?;

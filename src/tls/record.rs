@@ -86,16 +86,16 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    pub(super) fn new(suite: Suite, secret: Secret) -> Self {
+    /// On the heap, so that states can move without leaving copies of keys behind.
+    pub(super) fn new(suite: Suite, secret: Secret) -> Box<Self> {
         let mut iv = Zeroizing::new([0; NONCE]);
         secret.expand("iv", &[], &mut *iv);
-        Self { suite, key: suite.key(&secret), iv, secret, sequence: 0 }
+        Box::new(Self { suite, key: suite.key(&secret), iv, secret, sequence: 0 })
     }
 
     /// The keys after a KeyUpdate, the sequence from 0 (RFC 8446 section 7.2).
-    #[must_use]
-    pub(super) fn next_generation(self) -> Self {
-        Self::new(self.suite, self.secret.next_generation())
+    pub(super) fn update(&mut self) {
+        *self = *Self::new(self.suite, self.secret.next_generation());
     }
 
     /// How many records the key has done.
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
     use crate::tls::schedule::Early;
 
-    fn traffic(suite: Suite) -> Traffic {
+    fn traffic(suite: Suite) -> Box<Traffic> {
         Traffic::new(suite, Early::new(b"key").handshake(&[]).client(&[0; 32]))
     }
 
@@ -190,7 +190,7 @@ mod tests {
             out.truncate(6);
             let refused = write.seal(ContentType::ApplicationData, b"x", &mut out);
             assert_eq!((refused, &out[..]), (Err(Cause::KeyUsedUp), &b"before"[..]));
-            write = write.next_generation();
+            write.update();
             write.seal(ContentType::ApplicationData, b"x", &mut out).unwrap();
         }
     }

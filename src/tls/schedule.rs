@@ -11,8 +11,9 @@
 
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
+use sha2::digest::Output;
 use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// Bytes of a SHA-256 hash, and of every secret and MAC of the schedule.
 pub(super) const HASH: usize = 32;
@@ -27,7 +28,7 @@ impl Secret {
     /// HKDF-Extract.
     fn extract(salt: &Hash, material: &[u8]) -> Self {
         let (prk, _) = Hkdf::<Sha256>::extract(Some(salt), material);
-        Self(Zeroizing::new(prk.into()))
+        Self(wiping(prk))
     }
 
     /// HKDF-Expand-Label; `to` is not longer than a hash.
@@ -57,7 +58,7 @@ impl Secret {
         let key = self.derive_empty("finished");
         let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(&*key.0).expect("HMAC takes keys of any length");
         mac.update(transcript);
-        Zeroizing::new(mac.finalize().into_bytes().into())
+        wiping(mac.finalize().into_bytes())
     }
 
     /// The traffic secret after a KeyUpdate (RFC 8446 section 7.2).
@@ -129,6 +130,13 @@ impl Master {
 fn next_stage(secret: &Secret, material: &[u8]) -> Secret {
     let salt = secret.derive("derived", &empty_hash());
     Secret::extract(&salt.0, material)
+}
+
+/// The output of a hash function as a secret, and the original wiped.
+fn wiping(mut output: Output<Sha256>) -> Zeroizing<Hash> {
+    let hash = Zeroizing::new(output.into());
+    output.as_mut_slice().zeroize();
+    hash
 }
 
 fn empty_hash() -> Hash {

@@ -37,7 +37,7 @@ pub struct Server {
     state: State,
     /// Our traffic, from the moment our flight is out. Apart from `state`, because a transition that
     /// fails must still be able to encrypt its alert.
-    write: Option<Traffic>,
+    write: Option<Box<Traffic>>,
     /// The peer asked for our next keys and has not got them.
     update_owed: bool,
     update_after: u64,
@@ -53,7 +53,7 @@ pub struct Server {
 enum State {
     ExpectHello,
     ExpectFinished(Box<Pending>),
-    Connected(Traffic),
+    Connected(Box<Traffic>),
     Failed,
 }
 
@@ -169,9 +169,13 @@ impl Server {
     /// Bytes on the heap.
     #[cfg(test)]
     pub(super) fn buffered(&self) -> usize {
-        let pending =
-            if let State::ExpectFinished(pending) = &self.state { size_of_val(&**pending) } else { 0 };
-        self.record.capacity() + self.handshake.capacity() + pending
+        let read = match &self.state {
+            State::ExpectHello | State::Failed => 0,
+            State::ExpectFinished(_) => size_of::<Pending>() + 2 * size_of::<Traffic>(),
+            State::Connected(_) => size_of::<Traffic>(),
+        };
+        let write = self.write.as_ref().map_or(0, |_| size_of::<Traffic>());
+        self.record.capacity() + self.handshake.capacity() + read + write
     }
 
     /// Whether bytes from the peer still mean something.
@@ -305,7 +309,7 @@ impl Server {
 
     fn on_ciphertext(
         &mut self,
-        mut read: Traffic,
+        mut read: Box<Traffic>,
         body: &[u8],
         given: &mut Given<'_>,
     ) -> Result<State, Cause> {
@@ -331,7 +335,8 @@ impl Server {
                     Some(1) => self.update_owed = true,
                     _ => return Err(Cause::Illegal("a KeyUpdate that says neither yes nor no")),
                 }
-                Ok(State::Connected(read.next_generation()))
+                read.update();
+                Ok(State::Connected(read))
             }
             ContentType::Alert => {
                 self.on_alert(&content, given.out)?;
@@ -370,13 +375,12 @@ impl Server {
 
     /// Our next keys, told to the peer under the present ones.
     fn update_write_keys(&mut self, out: &mut Vec<u8>) {
-        let Some(mut write) = self.write.take() else { return };
+        let Some(write) = &mut self.write else { return };
         // Fails only when the key is used up; then `seal` says so.
         if write.seal(ContentType::Handshake, &KEY_UPDATED, out).is_ok() {
-            write = write.next_generation();
+            write.update();
             self.update_owed = false;
         }
-        self.write = Some(write);
     }
 
     /// Appends an alert, unless something final has been said before.
