@@ -1,7 +1,7 @@
 //! Children: fork, both output pipes, the end, and signals to whole process groups.
 //!
 //! The loop never waits for a child, not even for its `execve`: that may hang for ever on a dead
-//! file server. So everything that can hang happens behind the fork (see [`setup`]), and what fails
+//! file server. So everything that can hang happens behind the fork (see `setup`), and what fails
 //! there is told over one close-on-exec pipe that all children share: a record says who failed,
 //! at which step and why. The record is complete before the child is a zombie, so it is looked
 //! for when such a child is reaped.
