@@ -100,3 +100,97 @@ impl Drop for Program {
         self.bury(0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CString;
+    use std::io::{Read as _, Seek as _};
+    use std::os::fd::AsFd as _;
+
+    use super::*;
+    use crate::agent::Step;
+    use crate::sys::testing::isolated;
+
+    fn shell(script: &str) -> Command {
+        Command {
+            candidates: vec![c"/bin/sh".to_owned()],
+            arguments: vec![c"-c".to_owned(), CString::new(script).unwrap()],
+            environment: vec![c"ONLY=this".to_owned()],
+        }
+    }
+
+    fn end(program: &mut Program) -> Ending {
+        loop {
+            match program.ending() {
+                Some(ending) => return ending,
+                None => std::thread::sleep(std::time::Duration::from_millis(1)),
+            }
+        }
+    }
+
+    fn file() -> std::fs::File {
+        let fd = rustix::fs::memfd_create("output", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        fd.into()
+    }
+
+    #[test]
+    fn output_environment_and_status() {
+        isolated(|| {
+            let mut output = file();
+            let script = "echo out; echo err >&2; echo $ONLY; read line || echo end; exit 3";
+            let mut program = Program::start(&shell(script), output.as_fd()).unwrap();
+            assert_eq!(end(&mut program), Ending::Exited(3));
+            assert_eq!(program.ending(), Some(Ending::Exited(3)));
+            let mut text = String::new();
+            output.rewind().unwrap();
+            output.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "out\nerr\nthis\nend\n");
+        });
+    }
+
+    #[test]
+    fn what_cannot_be_executed() {
+        isolated(|| {
+            let missing = Command {
+                candidates: vec![c"/nonexistent/x".to_owned()],
+                arguments: vec![],
+                environment: vec![],
+            };
+            let mut program = Program::start(&missing, file().as_fd()).unwrap();
+            let errno = Errno::NOENT.raw_os_error();
+            assert_eq!(end(&mut program), Ending::NotRun(Step::Lookup, errno));
+            // A program may end with the status that marks a failure, too.
+            let mut program = Program::start(&shell("exit 127"), file().as_fd()).unwrap();
+            assert_eq!(end(&mut program), Ending::Exited(127));
+        });
+    }
+
+    #[test]
+    fn terminated_and_dropped() {
+        isolated(|| {
+            let mut program = Program::start(&shell("sleep 60"), file().as_fd()).unwrap();
+            assert_eq!(program.ending(), None);
+            program.terminate();
+            assert_eq!(end(&mut program), Ending::Signalled(libc::SIGTERM));
+            let program = Program::start(&shell("trap '' TERM; sleep 60"), file().as_fd()).unwrap();
+            let pid = program.pid;
+            drop(program);
+            assert_eq!(kill_process(pid, Signal::TERM), Err(Errno::SRCH), "it was killed and buried");
+        });
+    }
+
+    #[test]
+    fn it_does_not_outlive_its_starter() {
+        isolated(|| {
+            // The program holds the writing end of a pipe: the end of file says that it is gone.
+            let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+            isolated(|| {
+                let program = Program::start(&shell("exec sleep 60"), write.as_fd()).unwrap();
+                std::mem::forget(program);
+                // The starter ends without a word.
+            });
+            drop(write);
+            assert_eq!(rustix::io::read(&read, &mut [0; 16]), Ok(0));
+        });
+    }
+}
