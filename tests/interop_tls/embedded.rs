@@ -7,7 +7,7 @@ use embedded_tls::blocking::TlsConnection;
 use embedded_tls::{Aes128GcmSha256, TlsConfig, TlsContext, TlsError, UnsecureProvider};
 
 use crate::server::{Entropy, Plan};
-use crate::{PATIENCE, data};
+use crate::{PATIENCE, data, retrying};
 
 struct Socket(TcpStream);
 
@@ -17,13 +17,13 @@ impl embedded_io::ErrorType for Socket {
 
 impl embedded_io::Read for Socket {
     fn read(&mut self, to: &mut [u8]) -> Result<usize, Self::Error> {
-        self.0.read(to).map_err(|_| embedded_io::ErrorKind::Other)
+        retrying(|| self.0.read(to)).map_err(|_| embedded_io::ErrorKind::Other)
     }
 }
 
 impl embedded_io::Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
-        self.0.write(bytes).map_err(|_| embedded_io::ErrorKind::Other)
+        retrying(|| self.0.write(bytes)).map_err(|_| embedded_io::ErrorKind::Other)
     }
 
     fn flush(&mut self) -> Result<(), Self::Error> {

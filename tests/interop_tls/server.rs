@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use pacelet::tls::{Failure, Psk, RECORD_TEXT, Server, UPDATE_AFTER};
 use rand_core::{CryptoRng, RngCore};
 
-use crate::PATIENCE;
+use crate::{PATIENCE, retrying};
 
 /// What to do with a connection.
 pub struct Plan {
@@ -52,12 +52,6 @@ impl Serving {
 
     pub fn report(self) -> Report {
         self.thread.join().expect("the server's thread")
-    }
-
-    /// For a peer that could not be started: lets the thread end.
-    pub fn abandon(self) {
-        drop(TcpStream::connect(self.address));
-        drop(self.thread.join());
     }
 }
 
@@ -104,7 +98,7 @@ fn connection(plan: &Plan, mut stream: TcpStream) -> Report {
     let mut piece = vec![0; plan.piece];
     let (mut plaintext, mut out) = (Vec::new(), Vec::new());
     loop {
-        let count = match stream.read(&mut piece) {
+        let count = match retrying(|| stream.read(&mut piece)) {
             Ok(0) => return report,
             Ok(count) => count,
             // A peer that has what it wants may reset the connection.
