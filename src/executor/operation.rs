@@ -109,12 +109,12 @@ impl Operation {
         }
     }
 
-    /// Takes note of a result; only what really ran can change it.
+    /// Takes note of a result. Only what really ran counts as a change, and a cancellation is no result.
     pub(super) fn take_result(&mut self, outcome: &Outcome, now: Now) {
-        if !outcome.ran {
+        if outcome.status == Status::Cancelled {
             return;
         }
-        if outcome.rc != self.last_rc {
+        if outcome.ran && outcome.rc != self.last_rc {
             self.change_time = now.epoch;
         }
         self.last_rc = outcome.rc;
