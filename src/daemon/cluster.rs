@@ -24,8 +24,12 @@ impl Core {
             // be a failure its cluster node does not get over by itself (remote-protocol.md section 5.3).
             let silent = unauthenticated.clone().find(|(_, other)| !other.spoke()).map(|(&conn, _)| conn);
             match silent {
-                Some(oldest) => self.close(oldest, Level::Debug, "it gave way to a newer one", now),
+                Some(oldest) => {
+                    self.log(line!(Debug, "Too many strangers: the oldest silent one gives way to {peer}"));
+                    self.close(oldest, now);
+                }
                 None => {
+                    self.log(line!(Debug, "Too many strangers: turned away {peer}"));
                     self.effects.push_back(Effect::Close(conn));
                     return;
                 }
@@ -59,8 +63,10 @@ impl Core {
                 Err(fault) => return self.fail(conn, &fault, now),
             }
         }
-        if self.connections.get(&conn).is_some_and(|connection| connection.is_closed()) {
-            self.close(conn, Level::Notice, "closed in order", now);
+        if let Some(connection) = self.connections.get(&conn).filter(|connection| connection.is_closed()) {
+            let line = end_line(connection, false, "it said goodbye");
+            self.log(line);
+            self.close(conn, now);
         }
     }
 
@@ -71,44 +77,36 @@ impl Core {
             Some(errno) => std::io::Error::from_raw_os_error(errno).to_string(),
             None => "end of stream".to_owned(),
         };
-        let level = if connection.spoke() { Level::Notice } else { Level::Info };
-        self.forget(conn, &connection, level, &why, now);
+        self.log(end_line(&connection, false, &why));
+        self.forget(conn, &connection, now);
     }
 
     /// Ends a connection for a fault of its own.
     pub(super) fn fail(&mut self, conn: ConnId, fault: &Fault, now: Now) {
-        self.close(conn, Level::Error, &fault.to_string(), now);
+        let Some(connection) = self.connections.get(&conn) else { return };
+        let line = end_line(connection, true, &fault.to_string());
+        self.log(line);
+        self.close(conn, now);
     }
 
     /// Writes what can be written at once, then closes.
-    fn close(&mut self, conn: ConnId, level: Level, why: &str, now: Now) {
+    fn close(&mut self, conn: ConnId, now: Now) {
         let Some(mut connection) = self.connections.remove(&conn) else { return };
         connection.close();
         self.effects.push_back(Effect::Close(conn));
-        self.forget(conn, &connection, level, why, now);
+        self.forget(conn, &connection, now);
         self.closing.insert(conn, connection);
     }
 
-    /// A connection is gone, which is one line for the log. With the last client recurring operations end, with
-    /// the last provider a daemon that drains.
-    fn forget(&mut self, conn: ConnId, connection: &Connection, level: Level, why: &str, now: Now) {
-        let label = label(connection);
+    /// A connection is gone. With the last client recurring operations end, with the last provider a daemon that
+    /// drains.
+    fn forget(&mut self, conn: ConnId, connection: &Connection, now: Now) {
         if !connection.is_authenticated() {
-            let text = if connection.spoke() {
-                format!("Refused remote client connection from {label}: {why}")
-            } else {
-                format!(
-                    "Connection from {label} ended before anything came, as of a port scan or health check: {why}"
-                )
-            };
-            self.log(Line { level, text });
             return;
         }
-        let text = format!("Cleaning up after remote client {label} disconnected: {why}");
-        self.log(Line { level, text });
         let was_provider = self.providers.contains(&conn);
         self.providers.retain(|&provider| provider != conn);
-        if !self.connections.values().any(|connection| connection.is_authenticated()) {
+        if !self.connections.values().any(|other| other.is_authenticated()) {
             self.executor.clients_gone(now);
         }
         if was_provider {
@@ -177,6 +175,24 @@ impl Core {
 fn terminated(mut message: Vec<u8>) -> Rc<[u8]> {
     message.push(0);
     message.into()
+}
+
+/// The one line for the end of a connection, which may be our doing.
+fn end_line(connection: &Connection, is_ours: bool, why: &str) -> Line {
+    let label = label(connection);
+    let (level, what) = match (connection.is_authenticated(), connection.spoke(), is_ours) {
+        (true, _, true) => (Level::Error, format!("Disconnecting remote client {label}")),
+        (true, _, false) => (Level::Notice, format!("Cleaning up after remote client {label} disconnected")),
+        (false, true, true) => (Level::Error, format!("Refused remote client connection from {label}")),
+        (false, true, false) => {
+            (Level::Notice, format!("Connection from {label} ended during its TLS handshake"))
+        }
+        (false, false, _) => {
+            let kind = "as of a port scan or health check";
+            (Level::Info, format!("Connection from {label} ended before anything came, {kind}"))
+        }
+    };
+    Line { level, text: format!("{what}: {why}") }
 }
 
 /// How a client is called in the log.
