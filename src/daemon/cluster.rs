@@ -110,7 +110,7 @@ impl Core {
             self.executor.clients_gone(now);
         }
         if was_provider {
-            self.provider_gone(now);
+            self.provider_gone(conn, now);
         }
     }
 

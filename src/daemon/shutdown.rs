@@ -6,8 +6,9 @@
 //! Running    a provider: ask it,       -       -       -                   -
 //!            close the port
 //!            -> Draining; none: exit
-//! Draining   only logs                 noted   exit    others: ask again   exit
-//!                                                      none: exit
+//! Draining   only logs                 noted   exit    none left: exit     exit
+//!                                                      the one asked: ask
+//!                                                      the next
 //! ```
 //!
 //! While draining everything works as before: the cluster takes the resources away by ordinary requests
@@ -27,8 +28,8 @@ const UNANSWERED: u64 = 20_000;
 pub(super) enum Shutdown {
     #[default]
     Running,
-    /// The cluster was asked; `until` if it may not know how to answer.
-    Draining { until: Option<Instant> },
+    /// The cluster was asked by way of a provider; `until` if it may not know how to answer.
+    Draining { asked: ConnId, until: Option<Instant> },
 }
 
 impl Shutdown {
@@ -39,7 +40,7 @@ impl Shutdown {
     pub(super) fn deadline(self) -> Option<Instant> {
         match self {
             Self::Running => None,
-            Self::Draining { until } => until,
+            Self::Draining { until, .. } => until,
         }
     }
 }
@@ -51,7 +52,6 @@ impl Core {
             self.log(line!(Notice, "Waiting for cluster to stop resources before exiting"));
             return;
         }
-        self.shutdown = Shutdown::Draining { until: None };
         self.effects.push_back(Effect::Unlisten);
         match self.providers.front().copied() {
             Some(provider) => self.ask_to_drain(provider, now),
@@ -62,14 +62,15 @@ impl Core {
     fn ask_to_drain(&mut self, provider: ConnId, now: Now) {
         let Some(connection) = self.connections.get(&provider) else { return };
         let answers = connection.version() >= Version::KNOWS_SHUTDOWN;
-        self.shutdown = Shutdown::Draining { until: (!answers).then(|| now.mono.after(UNANSWERED)) };
+        let until = (!answers).then(|| now.mono.after(UNANSWERED));
+        self.shutdown = Shutdown::Draining { asked: provider, until };
         self.log(line!(Notice, "Sending shutdown request to cluster"));
         self.send(provider, shutdown_request(), now);
     }
 
     pub(super) fn shutdown_acknowledged(&mut self) {
-        if self.shutdown.has_begun() {
-            self.shutdown = Shutdown::Draining { until: None };
+        if let Shutdown::Draining { until, .. } = &mut self.shutdown {
+            *until = None;
             self.log(line!(Info, "IPC proxy provider acknowledged shutdown request"));
         }
     }
@@ -94,13 +95,12 @@ impl Core {
     }
 
     /// A provider's connection is gone.
-    pub(super) fn provider_gone(&mut self, now: Now) {
-        if !self.shutdown.has_begun() {
-            return;
-        }
+    pub(super) fn provider_gone(&mut self, provider: ConnId, now: Now) {
+        let Shutdown::Draining { asked, .. } = self.shutdown else { return };
         match self.providers.front().copied() {
-            Some(provider) => self.ask_to_drain(provider, now),
             None => self.exit(ExitCode::Ok),
+            Some(next) if asked == provider => self.ask_to_drain(next, now),
+            Some(_) => {}
         }
     }
 }
