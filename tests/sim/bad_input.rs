@@ -1,0 +1,455 @@
+//! Each kind of bad input by itself: the exact answer, its one line in the log, and a second client that goes on
+//! poking and notices nothing.
+
+use pacelet::agent::Command;
+use pacelet::log::Escaped;
+use pacelet::remote::ConnId;
+
+use super::children::Script;
+use super::link::{Meaning, Peer};
+use super::network::Path;
+use super::random::Random;
+use super::records::{header, sized_header};
+use super::request::{Ask, Request};
+use super::world::{Cut, IDENTITY, KEY, Notice, World};
+use super::xml::Element;
+
+/// A daemon with one healthy client.
+struct Bench {
+    world: World,
+    healthy: ConnId,
+    last_id: i64,
+    pokes: u64,
+    answered: u64,
+    /// What others were told.
+    told: Vec<(ConnId, Element)>,
+    gone: Vec<ConnId>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let mut world = World::new(0, act, false);
+        world.start().unwrap();
+        let healthy = world.connect(Path::IDEAL, KEY, IDENTITY).unwrap().unwrap();
+        let mut bench =
+            Self { world, healthy, last_id: 0, pokes: 1, answered: 0, told: Vec::new(), gone: Vec::new() };
+        bench.world.pass(0).unwrap();
+        bench.register(healthy, "1.2");
+        bench.pass(10);
+        bench.world.lines.clear();
+        bench
+    }
+
+    /// Another client that knows the key, not registered yet.
+    fn client(&mut self) -> ConnId {
+        let conn = self.world.connect(Path::IDEAL, KEY, IDENTITY).unwrap().unwrap();
+        self.pass(10);
+        self.world.lines.clear();
+        conn
+    }
+
+    fn registered_client(&mut self) -> ConnId {
+        let conn = self.client();
+        self.register(conn, "1.2");
+        self.pass(10);
+        self.told.clear();
+        conn
+    }
+
+    fn raw(&mut self) -> ConnId {
+        self.world.connect_raw().unwrap().unwrap()
+    }
+
+    fn register(&mut self, conn: ConnId, version: &'static str) {
+        let ask = Ask::Register { version, provider: true };
+        self.request(conn, Some(format!("node{}", conn.0)), ask);
+    }
+
+    fn request(&mut self, conn: ConnId, name: Option<String>, ask: Ask) {
+        self.last_id += 1;
+        self.world.request(conn, Request { id: self.last_id, name, ask });
+    }
+
+    /// Lets time pass; the healthy client pokes each second, and is answered in the same millisecond.
+    fn pass(&mut self, millis: u64) {
+        let mut left = millis;
+        loop {
+            self.last_id += 1;
+            self.pokes += 1;
+            self.world.request(self.healthy, Request { id: self.last_id, name: None, ask: Ask::Poke });
+            self.world.pass(0).unwrap();
+            self.world.pass(left.min(1000)).unwrap();
+            while let Some(notice) = self.world.notices.pop_front() {
+                match notice {
+                    Notice::Message(conn, message) if conn == self.healthy => {
+                        self.answered += u64::from(message.name == "lrmd_reply");
+                    }
+                    // All hear of the healthy one's pokes.
+                    Notice::Message(_, message) if message.get("lrmd_op") == Some("lrmd_rsc_poke") => {}
+                    Notice::Message(conn, message) => self.told.push((conn, message)),
+                    Notice::Gone(conn) => self.gone.push(conn),
+                    Notice::Opened(_) | Notice::Timer(_) => {}
+                }
+            }
+            assert_eq!(self.answered, self.pokes, "the healthy client waits");
+            self.world.oracle.overdue(self.world.now).unwrap();
+            left = left.saturating_sub(1000);
+            if left == 0 {
+                return;
+            }
+        }
+    }
+
+    /// The one line that was logged since the last time, with its level.
+    #[track_caller]
+    fn line(&mut self) -> String {
+        let lines: Vec<_> =
+            self.world.lines.drain(..).map(|line| format!("{}: {}", line.level.name(), line.text)).collect();
+        assert_eq!(lines.len(), 1, "{lines:#?}");
+        lines.concat()
+    }
+
+    /// What came back to somebody who is no client, and whether it was closed.
+    fn answer(&mut self, conn: ConnId) -> (Vec<u8>, bool) {
+        match self.world.link(conn).map(|link| &link.peer) {
+            Some(Peer::Raw { answer, closed }) => (answer.clone(), *closed),
+            _ => panic!("it is none"),
+        }
+    }
+
+    /// What a client was told since the last time.
+    fn told(&mut self, conn: ConnId) -> Vec<String> {
+        let (own, others) = std::mem::take(&mut self.told).into_iter().partition(|(to, _)| *to == conn);
+        self.told = others;
+        let own: Vec<(ConnId, Element)> = own;
+        own.into_iter().map(|(_, message)| message.to_string()).collect()
+    }
+
+    fn is_gone(&self, conn: ConnId) -> bool {
+        self.gone.contains(&conn)
+    }
+}
+
+/// The beginning of the line for the second connection, if it says nothing.
+const SILENT: &str =
+    "info: Connection from 192.0.2.7:40002 ended before anything came, as of a port scan or health check";
+/// And if it is no client, but says something.
+const REFUSED: &str = "error: Refused remote client connection from 192.0.2.7:40002";
+/// And if it is one, and something is wrong with it.
+const DROPPED: &str = "error: Disconnecting remote client node2 (192.0.2.7:40002)";
+
+/// What is told to who has not completed its handshake in time: close_notify.
+const BYE: [u8; 7] = [0x15, 3, 3, 0, 2, 1, 0];
+
+fn act(_: &mut Random, _: &Command) -> Script {
+    Script::quiet(10, 0)
+}
+
+/// A fatal alert before there are keys (RFC 8446 section 6).
+fn alert(code: u8) -> Vec<u8> {
+    vec![0x15, 3, 3, 0, 2, 2, code]
+}
+
+/// The hello of a client with this key and identity.
+fn hello(key: &[u8], identity: &[u8]) -> Vec<u8> {
+    super::client::Client::new(key, identity, Random::new(1, "hello")).outgoing()
+}
+
+#[test]
+fn a_port_scan() {
+    let mut bench = Bench::new();
+    let conn = bench.raw();
+    bench.world.cut(conn, Cut::Fin);
+    bench.pass(1);
+    assert_eq!(bench.line(), format!("{SILENT}: end of stream"));
+    let conn = bench.raw();
+    bench.world.cut(conn, Cut::Reset);
+    bench.pass(1);
+    let line = bench.line();
+    assert!(line.starts_with("info: Connection from 192.0.2.7:40003 ended before anything came"), "{line}");
+    assert!(line.contains("(os error 104)"), "{line}");
+}
+
+#[test]
+fn ten_seconds_of_silence() {
+    let mut bench = Bench::new();
+    let conn = bench.raw();
+    bench.pass(9_999);
+    assert_eq!(bench.answer(conn), (vec![], false));
+    bench.pass(1);
+    assert_eq!(bench.answer(conn), (BYE.into(), true));
+    assert_eq!(bench.line(), format!("{SILENT}: authentication timed out: nothing came in 10 s"));
+}
+
+#[test]
+fn http() {
+    let mut bench = Bench::new();
+    let conn = bench.raw();
+    let text = b"GET / HTTP/1.1\r\nHost: node\r\n\r\n";
+    bench.world.send_bytes(conn, text, Some(Meaning::Doom("it does not speak TLS")));
+    bench.pass(1);
+    assert_eq!(bench.answer(conn), (alert(10), true));
+    assert_eq!(bench.line(), format!("{REFUSED}: the peer sent what is not TLS: it begins with \"G\""));
+}
+
+#[test]
+fn half_a_hello() {
+    let mut bench = Bench::new();
+    let hello = hello(KEY, IDENTITY);
+    let conn = bench.raw();
+    bench.world.send_bytes(conn, &hello[..hello.len() / 2], None);
+    bench.pass(9_999);
+    assert_eq!(bench.answer(conn), (vec![], false));
+    bench.pass(1);
+    assert_eq!(bench.answer(conn), (BYE.into(), true));
+    let timeout = "authentication timed out: the TLS handshake was not completed in 10 s";
+    assert_eq!(bench.line(), format!("{REFUSED}: {timeout}"));
+    // And nothing more.
+    let conn = bench.raw();
+    bench.world.send_bytes(conn, &hello[..hello.len() / 2], None);
+    bench.pass(1);
+    bench.world.cut(conn, Cut::Fin);
+    bench.pass(1);
+    let ended = "notice: Connection from 192.0.2.7:40003 ended during its TLS handshake: end of stream";
+    assert_eq!(bench.line(), ended);
+}
+
+#[test]
+fn a_wrong_key_and_a_wrong_identity_look_alike() {
+    let wrong_key = "wrong key: the peer's key file differs from ours";
+    let unknown = "unknown identity: the peer calls itself \"r\\x1b[2Jt\", not \"lrmd\"";
+    for (key, identity, why) in [(&[1; 32][..], IDENTITY, wrong_key), (KEY, b"r\x1b[2Jt", unknown)] {
+        let mut bench = Bench::new();
+        let conn = bench.raw();
+        bench.world.send_bytes(conn, &hello(key, identity), Some(Meaning::Doom("it does not know the key")));
+        bench.pass(0);
+        assert_eq!(bench.answer(conn), (alert(51), true));
+        assert_eq!(bench.line(), format!("{REFUSED}: {why}"));
+    }
+}
+
+#[test]
+fn one_byte_at_a_time() {
+    let mut bench = Bench::new();
+    let path = Path { delay: (1, 1), piece: (1, 1), buffer: 7 };
+    let conn = bench.world.connect(path, KEY, IDENTITY).unwrap().unwrap();
+    bench.pass(5_000);
+    assert_eq!(bench.line(), "notice: Remote client connection accepted from 192.0.2.7:40002");
+    bench.register(conn, "1.2");
+    bench.request(conn, None, Ask::Info("nobody".into()));
+    bench.pass(5_000);
+    assert_eq!(bench.told(conn).len(), 2);
+    assert!(bench.world.lines.is_empty());
+}
+
+#[test]
+fn sizes_that_lie() {
+    let bad = [
+        (100, 50, "message header contradicts itself: 100 bytes in all, but 40 of header and 50 of payload"),
+        (40, 0, "message without payload"),
+        (u32::MAX, u32::MAX - 40, "message of 4294967295 bytes, where at most 20971520 are allowed"),
+        (
+            39,
+            u32::MAX,
+            "message header contradicts itself: 39 bytes in all, but 40 of header and 4294967295 of payload",
+        ),
+    ];
+    for (total, payload, why) in bad {
+        let header = sized_header(1, total, payload);
+        let mut bench = Bench::new();
+        let conn = bench.registered_client();
+        bench.world.plaintext(conn, &[&header, b"<a/>\0"], Meaning::Doom("its header lies"));
+        bench.pass(0);
+        assert!(bench.is_gone(conn));
+        assert_eq!(bench.told(conn), [""; 0]);
+        assert_eq!(bench.line(), format!("{DROPPED}: {why}"));
+    }
+}
+
+#[test]
+fn no_header_at_all() {
+    let mut bench = Bench::new();
+    let conn = bench.registered_client();
+    let text = b"<lrmd_command t=\"lrmd\" lrmd_op=\"lrmd_rsc_poke\"/>\r\n\r\n";
+    bench.world.plaintext(conn, &[text], Meaning::Doom("it has no header"));
+    bench.pass(0);
+    assert!(bench.is_gone(conn));
+    let why = "not a Pacemaker Remote message: it begins with 3c6c726d";
+    assert_eq!(bench.line(), format!("{DROPPED}: {why}"));
+}
+
+#[test]
+fn too_long() {
+    const LIMIT: usize = 20 * 1024 * 1024;
+    let mut bench = Bench::new();
+    // The header is enough.
+    let conn = bench.registered_client();
+    bench.world.plaintext(conn, &[&header(1, LIMIT + 1 - 40)], Meaning::Doom("it is too long"));
+    bench.pass(0);
+    assert!(bench.is_gone(conn));
+    let why = "message of 20971521 bytes, where at most 20971520 are allowed";
+    assert_eq!(bench.line(), format!("{DROPPED}: {why}"));
+    // Before somebody has registered there is less room.
+    let conn = bench.client();
+    bench.world.plaintext(conn, &[&header(1, 64 * 1024 + 1 - 40)], Meaning::Doom("it is too long"));
+    bench.pass(0);
+    assert!(bench.is_gone(conn));
+    let why = "message of 65537 bytes, where at most 65536 are allowed";
+    assert_eq!(bench.line(), format!("error: Disconnecting remote client 192.0.2.7:40003: {why}"));
+}
+
+#[test]
+fn twenty_mebibytes_are_not_too_long() {
+    const LIMIT: usize = 20 * 1024 * 1024;
+    let mut bench = Bench::new();
+    let conn = bench.registered_client();
+    let around = "<x lrmd_op=\"lrmd_rsc_metadata\" lrmd_remote_msg_id=\"5\" a=\"\" b=\"\" c=\"\"/>".len();
+    let padding = LIMIT - 40 - 1 - around;
+    let element = Element::new("x")
+        .with("lrmd_op", "lrmd_rsc_metadata")
+        .with("lrmd_remote_msg_id", 5)
+        .with("a", "x".repeat(padding / 3))
+        .with("b", "x".repeat(padding / 3))
+        .with("c", "x".repeat(padding - padding / 3 * 2));
+    let text = element.to_string();
+    assert_eq!(text.len() + 41, LIMIT);
+    let request = Request { id: 5, name: None, ask: Ask::Refused(Element::new("x"), -95) };
+    bench.world.message(conn, 5, text.as_bytes(), Meaning::Request(Box::new(request)));
+    bench.pass(0);
+    assert_eq!(bench.told(conn).len(), 1);
+    let line =
+        "warning: Refused request 'lrmd_rsc_metadata' of node2 (192.0.2.7:40002): no such operation (-95)";
+    assert_eq!(bench.line(), line);
+}
+
+#[test]
+fn broken_xml() {
+    let nested = "<a>".repeat(300);
+    for (text, why) in [
+        (
+            "<lrmd_command t=\"lrmd\" lrmd_op=\"lrmd_rsc_poke\"",
+            "the end of the text inside an element at byte 46",
+        ),
+        ("<a><b></a></b>", "an end tag that does not match its start tag at byte 6"),
+        ("", "no XML element at byte 0"),
+        ("hello\x1b", "malformed markup at byte 0"),
+        (
+            "<!DOCTYPE a [<!ENTITY b \"c\">]><a x=\"&b;\"/>",
+            "a DOCTYPE, which messages must not have at byte 0",
+        ),
+        ("<a x=\"1\" x=\"2\"/>", "an attribute for the second time at byte 9"),
+        (&*nested, "more than 255 elements inside one another at byte 765"),
+    ] {
+        let mut bench = Bench::new();
+        let conn = bench.registered_client();
+        bench.world.message(conn, 1, text.as_bytes(), Meaning::Nonsense);
+        bench.pass(0);
+        let what = format!("Ignoring a message of {} bytes from node2 (192.0.2.7:40002)", text.len());
+        let shown = Escaped(text.as_bytes());
+        assert_eq!(bench.line(), format!("warning: {what}, which is not well-formed XML: {why}: {shown}"));
+        // The connection is as good as before.
+        bench.request(conn, None, Ask::Info("nobody".into()));
+        bench.pass(0);
+        assert_eq!(bench.told(conn).last().map(|reply| reply.contains("lrmd_rc=\"-19\"")), Some(true));
+    }
+}
+
+#[test]
+fn unknown_operations() {
+    let operation = |name: &str| Element::new("lrmd_command").with("t", "lrmd").with("lrmd_op", name);
+    let missing = "something it needs is missing or cannot be used";
+    for (element, rc, name, why) in [
+        (operation("lrmd_rsc_metadata"), -95, "lrmd_rsc_metadata", "no such operation"),
+        (Element::new("lrmd_command").with("t", "lrmd"), -95, "", "no such operation"),
+        (operation("\u{202e}\n"), -95, "\\xe2\\x80\\xae\\x0a", "no such operation"),
+        (operation("lrmd_rsc_exec"), -22, "lrmd_rsc_exec", missing),
+    ] {
+        let mut bench = Bench::new();
+        let conn = bench.registered_client();
+        bench.request(conn, None, Ask::Refused(element, rc));
+        bench.pass(0);
+        let reply = bench.told(conn).remove(0);
+        assert!(reply.contains(&format!(" lrmd_rc=\"{rc}\" ")), "{reply}");
+        let line = format!("warning: Refused request '{name}' of node2 (192.0.2.7:40002): {why} ({rc})");
+        assert_eq!(bench.line(), line);
+        assert!(!bench.is_gone(conn));
+    }
+}
+
+#[test]
+fn a_protocol_that_is_too_old() {
+    let mut bench = Bench::new();
+    let conn = bench.client();
+    bench.register(conn, "0.9");
+    bench.pass(0);
+    assert!(bench.told(conn)[0].contains(" lrmd_rc=\"-71\" "));
+    let why = "it speaks protocol 0.9, at least 1.0 is needed";
+    assert_eq!(bench.line(), format!("error: Refused to register node2 (192.0.2.7:40002): {why}"));
+    assert!(!bench.is_gone(conn));
+}
+
+#[test]
+fn a_corrupt_record() {
+    let mut bench = Bench::new();
+    let conn = bench.registered_client();
+    bench.world.spoilt_request(conn, &Request { id: 1, name: None, ask: Ask::Poke });
+    bench.pass(0);
+    assert!(bench.is_gone(conn));
+    assert_eq!(bench.line(), format!("{DROPPED}: a record of the peer cannot be decrypted"));
+}
+
+#[test]
+fn a_message_that_does_not_go_on() {
+    let mut bench = Bench::new();
+    let conn = bench.registered_client();
+    bench.world.plaintext(conn, &[&header(1, 100)], Meaning::Nonsense);
+    let link = bench.world.link(conn).unwrap();
+    let mark = link.marks.back_mut().unwrap();
+    mark.end = u64::MAX;
+    bench.pass(59_999);
+    assert!(!bench.is_gone(conn));
+    bench.pass(1);
+    assert!(bench.is_gone(conn));
+    assert_eq!(bench.line(), format!("{DROPPED}: a message began and did not go on for 60 s"));
+}
+
+#[test]
+fn a_client_that_does_not_read() {
+    let mut bench = Bench::new();
+    let path = Path { buffer: 1000, ..Path::IDEAL };
+    let conn = bench.world.connect(path, KEY, IDENTITY).unwrap().unwrap();
+    bench.pass(0);
+    bench.register(conn, "1.2");
+    bench.pass(0);
+    bench.world.lines.clear();
+    bench.world.pause(conn, 1_000_000);
+    // The healthy one's pokes fill it.
+    bench.pass(70_000);
+    assert_eq!(bench.line(), format!("{DROPPED}: it took nothing of what it was sent for 60 s"));
+}
+
+#[test]
+fn a_crowd_of_strangers() {
+    let mut bench = Bench::new();
+    let spoken = bench.raw();
+    bench.world.send_bytes(spoken, &hello(KEY, IDENTITY)[..20], None);
+    bench.pass(0);
+    let stranger = |bench: &mut Bench| {
+        let conn = bench.raw();
+        bench.world.oracle.may_be_closed(conn);
+        conn
+    };
+    let crowd: Vec<_> = (0..600).map(|_| stranger(&mut bench)).collect();
+    bench.pass(100);
+    let closed = crowd.iter().filter(|&&conn| bench.answer(conn).1).count();
+    // The oldest have given way; who has begun to speak has not.
+    assert_eq!(closed, 600 - 511);
+    assert!(!bench.answer(spoken).1);
+    assert!(bench.answer(crowd[0]).1 && !bench.answer(crowd[599]).1);
+    assert!(bench.world.lines.is_empty(), "{:?}", bench.world.lines);
+    // A client that knows the key gets in.
+    let conn = bench.client();
+    bench.register(conn, "1.2");
+    bench.pass(0);
+    assert_eq!(bench.told(conn).len(), 1);
+}

@@ -1,0 +1,114 @@
+//! The whole daemon in virtual time, with seeded faults.
+//!
+//! `cargo test --test sim` plays 500 seeds; `PACELET_SIM_SEEDS` says another number, and
+//! `PACELET_SIM_SEED=N cargo test --test sim seeds -- --nocapture` plays one again and shows all that happens.
+//!
+//! | file       | what it is                                                                      |
+//! |------------|---------------------------------------------------------------------------------|
+//! | `world`    | virtual time; in it the edge, as `daemon::core` wants it, and the clients' ends |
+//! | `network`  | TCP in memory; `link`: one connection and what its bytes mean                     |
+//! | `client`   | the cluster's end, with a TLS implementation that is not ours                     |
+//! | `records`  | the sender rules; `xml`: what a strict cluster reads                              |
+//! | `children` | scripted agents                                                                  |
+//! | `oracle`   | what must happen, from the specification alone                                    |
+//! | `scenario` | what the controllers do; `generate`: their requests; `finale`: the daemon's end  |
+//! | `bad_input`| each kind of bad input by itself: the exact answer, and the one line in the log  |
+//! | `memory`   | what the daemon holds                                                            |
+
+mod bad_input;
+mod children;
+mod client;
+mod finale;
+mod generate;
+mod link;
+mod memory;
+mod network;
+mod oracle;
+mod random;
+mod records;
+mod request;
+mod scenario;
+mod world;
+mod xml;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use scenario::Report;
+
+/// How many seeds are played if nobody says otherwise.
+const SEEDS: u64 = 500;
+
+fn number(variable: &str) -> Option<u64> {
+    let value = std::env::var(variable).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{variable} must be a number, and is {value:?}")))
+}
+
+/// Plays a seed; a panic is a failure like others.
+fn play(seed: u64, is_shown: bool) -> Result<Report, String> {
+    let run = catch_unwind(AssertUnwindSafe(|| scenario::run(seed, is_shown)));
+    let failure = match run {
+        Ok(Ok(report)) => return Ok(report),
+        Ok(Err(violation)) => violation.to_string(),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            format!("panic: {}", text.unwrap_or_default())
+        }
+    };
+    Err(format!(
+        "seed {seed} fails: {failure}\nreplay it: PACELET_SIM_SEED={seed} cargo test --test sim seeds -- --nocapture"
+    ))
+}
+
+#[test]
+fn seeds() {
+    if let Some(seed) = number("PACELET_SIM_SEED") {
+        match play(seed, true) {
+            Ok(report) => println!("seed {seed}: {report:?}"),
+            Err(failure) => panic!("{failure}"),
+        }
+        return;
+    }
+    let count = number("PACELET_SIM_SEEDS").unwrap_or(SEEDS);
+    let next = AtomicU64::new(0);
+    let failures = Mutex::new(Vec::new());
+    let total = Mutex::new(Report::default());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= count {
+                        return;
+                    }
+                    match play(seed, false) {
+                        Ok(report) => {
+                            let mut total = total.lock().unwrap();
+                            total.operations += report.operations;
+                            total.messages += report.messages;
+                            total.takeovers += report.takeovers;
+                            total.cuts += report.cuts;
+                            total.minutes += report.minutes;
+                        }
+                        Err(failure) => failures.lock().unwrap().push(failure),
+                    }
+                }
+            });
+        }
+    });
+    let total = total.into_inner().unwrap();
+    println!("{count} seeds: {total:?}");
+    let failures = failures.into_inner().unwrap();
+    assert!(failures.is_empty(), "{} of {count} seeds fail\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in [1, 2, 3] {
+        assert_eq!(play(seed, false), play(seed, false));
+    }
+    assert_ne!(play(1, false).unwrap().hash, play(2, false).unwrap().hash);
+}
