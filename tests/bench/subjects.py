@@ -17,7 +17,7 @@ LISTENING = ":0C31 "
 
 @dataclass
 class Bench:
-    """The run: its options, the root of the suite, the daemons by kind, and remarks for below the table."""
+    """The run: its options, the root of the suite, the daemons by kind, remarks for below the table, rows skipped."""
 
     options: object
     root: object
@@ -25,11 +25,17 @@ class Bench:
     directory: Path
     say: object
     notes: list = field(default_factory=list)
+    skipped: set = field(default_factory=set)
     _machines: int = 0
 
     def note(self, text):
         """A remark for below the table."""
         self.notes.append(text)
+
+    def skip(self, row, reason):
+        """A row that cannot be measured here."""
+        self.skipped.add(row)
+        self.note(f"skipped: {row}: {reason}")
 
     @contextmanager
     def machine(self, kind):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lab import daemon
+from lab.trouble import Unavailable
 
 from . import Row, in_bytes
 
@@ -13,7 +14,7 @@ ROWS = [
 
 
 def measure(bench, kind):
-    """Sums the sizes of the mapped files; pacelet's two builds are one file each, or the sum would show it."""
+    """Sums the sizes of the mapped files: for pacelet that is one, or the sum would show it."""
     with bench.machine(kind) as machine:
         process = machine.start_daemon()
         files = mapped_files(machine.node, process.pid)
@@ -21,8 +22,17 @@ def measure(bench, kind):
     bench.note(f"{kind} maps {len(files)} file{'s' if len(files) != 1 else ''}")
     if kind == "stock":
         return {ROWS[0].name: size, ROWS[1].name: size}
-    tiny = bench.options.tiny or daemon.build("--tiny", bench.say)
-    return {ROWS[0].name: size, ROWS[1].name: Path(tiny).stat().st_size}
+    return {ROWS[0].name: size} | tiny(bench)
+
+
+def tiny(bench):
+    """Size of the build that comes with a standard library rebuilt for size, if that can be made here."""
+    try:
+        file = bench.options.tiny or daemon.build("--tiny", bench.say)
+    except Unavailable as reason:
+        bench.skip(ROWS[1].name, reason)
+        return {}
+    return {ROWS[1].name: Path(file).stat().st_size}
 
 
 def mapped_files(node, pid):

@@ -63,19 +63,20 @@ class Status:
 class Cluster:
     """One cluster node `c1` and remotes `r1`, `r2`, …; the addresses alternate between IPv4 and IPv6."""
 
-    def __init__(self, root, layer, directory, remotes):
-        """`layer`: directory with the remote daemon's files, laid over the remotes' root."""
+    def __init__(self, root, layer, directory, remotes, talkative=False):
+        """`layer`: directory with the remote daemon's files, laid over the remotes' root; `talkative`: whether
+        these daemons log to standard error as well."""
         self.directory = directory
         self.remotes = {}
         self._nodes = []
         self._network = Network()
         try:
-            self._build(root, layer, remotes)
+            self._build(root, layer, remotes, talkative)
         except BaseException:
             self.end()
             raise
 
-    def _build(self, root, layer, remotes):
+    def _build(self, root, layer, remotes, talkative):
         key = os.urandom(AUTHKEY_BYTES)
         self.node = self._machine(configuration.CLUSTER_NODE, [root.path])
         address4, address6 = self._network.attach(self.node, 1)
@@ -89,7 +90,8 @@ class Cluster:
         hosts = "127.0.0.1 localhost\n::1 localhost\n" + "".join(f"{four} {name}\n{six} {name}\n" for name, four, six in addresses)
         for node in self._nodes:
             node.write("/etc/hosts", hosts)
-            node.write("/etc/default/pacemaker", configuration.ENVIRONMENT)
+            loud = configuration.TALKATIVE if talkative and node is not self.node else ""
+            node.write("/etc/default/pacemaker", configuration.ENVIRONMENT + loud)
             node.write(AUTHKEY, key, 0o640, "root:haclient")
         self.node.write("/etc/corosync/corosync.conf", configuration.corosync(address4))
         self.node.write("/usr/sbin/" + configuration.FENCE_AGENT, (HERE / "fence_record").read_text(), 0o755)

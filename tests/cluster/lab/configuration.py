@@ -8,6 +8,8 @@ PROPERTIES = {"dc-deadtime": "3s", "cluster-recheck-interval": "10s", "stonith-e
 
 # Pacemaker's own environment, on cluster nodes and remotes alike.
 ENVIRONMENT = "PCMK_logfile=/var/log/pacemaker/pacemaker.log\nPCMK_logfacility=none\n"
+# For remotes whose log is to be kept: what the daemon says on standard error becomes its `daemon.log`.
+TALKATIVE = "PCMK_stderr=yes\n"
 
 
 def corosync(address):
