@@ -58,7 +58,7 @@ def created_to_started(bench, kind, cluster):
     cluster.await_status("all resources started", lambda status: all(status.where(resource) == [home] for resource, home in homes.items()), 30)
     took = time.monotonic() - begun
     daemons, agents = (after - earlier for after, earlier in zip(cpu(cluster), before))
-    bench.note(f"{kind}, one run: {took:.2f} s; CPU time of the agents on the remotes {agents:.2f} s (the floor: it is the same for any daemon), of the daemons {daemons:.2f} s")
+    bench.note(f"{kind}, one run: {took:.2f} s; CPU time of the agents on the remotes (the floor) {agents:.2f} s, of the daemons {daemons:.2f} s")
     return took
 
 
