@@ -2,3 +2,5 @@
 #![forbid(unsafe_code)]
 
 pub mod header;
+pub mod ipc;
+pub mod qb;
