@@ -11,6 +11,7 @@ pub mod agent;
 pub mod daemon;
 pub mod dbus;
 pub mod executor;
+pub mod ipc;
 pub mod log;
 pub mod manual;
 pub mod remote;

@@ -1,0 +1,47 @@
+//! The libqb server that local tools connect to: set-up, rings in shared memory, notices (ipc.md).
+//!
+//! # Theory of operation
+//!
+//! A tool connects to an abstract stream socket and sends 24 bytes ([`Greeting`]). Who it is comes
+//! from the kernel, and decides who may open its files ([`Access`]). The server makes three rings of
+//! two files each ([`create`]), answers with their paths, and from then on both sides talk
+//! through them ([`Session`]): requests come in one ring, responses go out in the second, events in
+//! the third. The socket stays: bytes on it say that there is something in a ring, its end is the
+//! session's end.
+//!
+//! **The memory is hostile.** Who may open the files may write anything into them at any time.
+//! So each value is read once, into a variable, and checked there; where this side alone
+//! moves a point, its own copy counts and the one in memory is only told to the client. Of a ring only
+//! the header file is mapped; the data file is read and written like any file, so a client that
+//! cuts it short gives an error and not a signal. Only the header can still be cut:
+//! [`Mapping`](crate::sys::shm::Mapping) is where that will be caught.
+//!
+//! **Nobody waits here.** A client that does not read makes its ring full, which is told
+//! ([`Written::Full`]); what to do then is not decided here.
+//!
+//! [`Session`] and [`Greeting`] do no input or output of their own: they work on any [`Memory`], and
+//! the tests run them with a simulated one in the layouts of all machines.
+#![forbid(unsafe_code)]
+
+mod access;
+mod files;
+mod memory;
+mod ring;
+mod session;
+mod setup;
+#[cfg(test)]
+mod sim;
+
+pub use access::{Access, Peer};
+pub use files::{Failure, Place, Rings, Shared, create};
+pub use memory::{Fault, Memory};
+pub use ring::{Breach, Geometry, Reader, Trouble, Writer, Written, granule};
+pub use session::Session;
+pub use setup::{GREETING_LIMIT_MILLIS, Greeting, NotAClient, negotiate};
+
+/// The longest message, header included, that is agreed on with any client: three rings of this
+/// size are allocated for a session.
+pub const MESSAGE_LIMIT: u32 = 32 * 1024 * 1024;
+
+/// The longest message if neither side asks for more.
+pub const MESSAGE_DEFAULT: u32 = 128 * 1024;
