@@ -148,7 +148,12 @@ impl Memory for Shared {
     }
 
     fn wake(&self, offset: usize) {
+        // Whoever is not woken looks again after a second or two.
         self.header.wake(offset);
+    }
+
+    fn is_cut(&self) -> bool {
+        self.header.is_lost()
     }
 
     fn read(&self, at: usize, into: &mut [u8]) -> Result<(), Fault> {
@@ -169,7 +174,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::path::PathBuf;
 
-    use super::super::ring::Written;
+    use super::super::ring::{Breach, Trouble, Written};
     use super::*;
     use crate::sys::entropy::Entropy;
 
@@ -228,6 +233,25 @@ mod tests {
             let metadata = std::fs::metadata(data).unwrap();
             assert_eq!((metadata.len(), metadata.permissions().mode() & 0o7777), (135_168, 0o660));
             assert!(metadata.blocks() * 512 >= 135_168);
+        }
+    }
+
+    #[test]
+    fn a_header_cut_short_ends_the_session_and_not_the_process() {
+        let parent = Parent::new("bus");
+        for ring in 0..3 {
+            let (mut session, rings) = parent.create("crmd").unwrap();
+            let path = format!("{}-header", std::str::from_utf8(&rings.paths[ring]).unwrap());
+            std::fs::File::create(path).unwrap();
+            let results = [
+                session.next_request(&mut Vec::new()).map(drop),
+                session.respond(b"", b"").map(drop),
+                session.notify(b"", b"").map(drop),
+            ];
+            for (index, result) in results.into_iter().enumerate() {
+                let expected = if index == ring { Err(Trouble::Peer(Breach::Cut)) } else { Ok(()) };
+                assert_eq!(result, expected, "ring {ring}, call {index}");
+            }
         }
     }
 

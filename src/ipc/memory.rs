@@ -20,6 +20,9 @@ pub trait Memory {
     /// Wakes one process that waits for this word to change.
     fn wake(&self, offset: usize);
 
+    /// Whether the client cut the header short: then what was loaded since is without meaning.
+    fn is_cut(&self) -> bool;
+
     /// Copies data out, from byte `at` on.
     ///
     /// # Errors

@@ -13,8 +13,8 @@
 //! So each value is read once, into a variable, and checked there; where this side alone
 //! moves a point, its own copy counts and the one in memory is only told to the client. Of a ring only
 //! the header file is mapped; the data file is read and written like any file, so a client that
-//! cuts it short gives an error and not a signal. Only the header can still be cut:
-//! [`Mapping`](crate::sys::shm::Mapping) is where that will be caught.
+//! cuts it short gives an error and not a signal. That of a header cut short is caught:
+//! [`Memory::is_cut`].
 //!
 //! **Nobody waits here.** A client that does not read makes its ring full, which is told
 //! ([`Written::Full`]); what to do then is not decided here.

@@ -142,6 +142,11 @@ impl<M: Memory> Ring<M> {
         semaphore.value(self.memory.load(semaphore.word()))
     }
 
+    /// To be asked after the last access to the header, before its words are believed.
+    fn whole(&self) -> Result<(), Trouble> {
+        if self.memory.is_cut() { Err(Trouble::Peer(Breach::Cut)) } else { Ok(()) }
+    }
+
     /// Reads from byte `skip` of the chunk at `point`, around the ring's end.
     fn read(&self, point: u32, skip: usize, into: &mut [u8]) -> Result<(), Fault> {
         let (at, left) = self.place(point, skip);
@@ -187,7 +192,7 @@ impl<M: Memory> Reader<M> {
     pub fn next(&mut self, message: &mut Vec<u8>) -> Result<bool, Trouble> {
         message.clear();
         if self.ring.count() == 0 {
-            return Ok(false);
+            return self.ring.whole().map(|()| false);
         }
         // Nobody but this side takes. A client that does so all the same turns the count to nonsense,
         // and gets to the check of the magic.
@@ -211,7 +216,7 @@ impl<M: Memory> Reader<M> {
         self.ring.write(self.point, 0, &Header { size: 0, magic: CONSUMED }.encode())?;
         self.point = self.ring.geometry.after(self.point, size);
         self.ring.memory.store(RingHeader::READ_POINT, self.point);
-        Ok(true)
+        self.ring.whole().map(|()| true)
     }
 
     /// Whether there is a message.
@@ -278,7 +283,7 @@ impl<M: Memory> Writer<M> {
         let semaphore = self.ring.header.semaphore();
         self.ring.memory.add(semaphore.word(), semaphore.unit());
         self.ring.memory.wake(semaphore.word());
-        Ok(Written::Done)
+        self.ring.whole().map(|()| Written::Done)
     }
 
     /// Bytes that are free, as libqb counts them.

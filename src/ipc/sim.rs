@@ -200,6 +200,10 @@ impl Memory for Sim {
         self.woken.borrow_mut().push(offset);
     }
 
+    fn is_cut(&self) -> bool {
+        false
+    }
+
     fn read(&self, at: usize, into: &mut [u8]) -> Result<(), Fault> {
         match self.data.borrow().get(at..at + into.len()) {
             Some(bytes) => into.copy_from_slice(bytes),

@@ -4,16 +4,20 @@
 //! Small files whose words both sides change are a [`Mapping`]; what is copied in bulk is a [`File`].
 #![allow(unsafe_code)]
 
+mod fault;
+
 use std::ffi::{CStr, CString};
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::{self, AtFlags, FallocateFlags, Gid, Mode, OFlags};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::param::page_size;
 use rustix::thread::futex;
 
+use self::fault::Region;
 use super::Errno;
 
 /// A system call that failed.
@@ -176,49 +180,49 @@ impl File {
 
 /// The start of a file as 32-bit words that other processes change, too.
 ///
-/// A client can cut the file short, and an access then raises SIGBUS. A handler for it has to know
-/// all mappings; [`Mapping::new`] and its `Drop` are the places where they come and go.
+/// They can cut the file short as well. That is noticed at the next access: see [`Mapping::is_lost`].
 #[derive(Debug)]
 pub struct Mapping {
     start: NonNull<AtomicU32>,
     len: usize,
+    region: Region,
 }
 
 impl Mapping {
-    /// Maps the first `len` bytes of a file.
+    /// Maps the first `len` bytes of a file. From now on this process has a handler for SIGBUS.
     ///
     /// # Errors
     /// What `mmap` says; EINVAL if `len` is 0.
     pub fn new(file: &File, len: usize) -> Result<Self, Errno> {
+        let pages = len.next_multiple_of(page_size());
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: the kernel chooses the place, so nothing that exists is replaced. No Rust reference to
         // plain data in it is ever made: it is only used through atomics.
-        let start = unsafe {
-            mmap(
-                std::ptr::null_mut(),
-                len,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED,
-                file.fd.as_fd(),
-                0,
-            )
-        }?;
+        let start = unsafe { mmap(std::ptr::null_mut(), pages, protection, MapFlags::SHARED, &file.fd, 0) }?;
         // A mapping is never at 0 unless asked to be; and it is aligned to a page.
-        NonNull::new(start.cast()).map(|start| Self { start, len }).ok_or(Errno::INVAL)
+        let start = NonNull::new(start.cast()).ok_or(Errno::INVAL)?;
+        Ok(Self { start, len, region: Region::new(start.as_ptr() as usize, pages) })
+    }
+
+    /// Whether an access found that the file was cut short. From then on every word is private, and
+    /// was 0 at first.
+    pub fn is_lost(&self) -> bool {
+        self.region.is_lost()
     }
 
     /// Reads the word at byte `offset`, with acquire order.
     pub fn load(&self, offset: usize) -> u32 {
-        self.word(offset).load(Ordering::Acquire)
+        self.region.access(|| self.word(offset).load(Ordering::Acquire))
     }
 
     /// Writes the word at byte `offset`, with release order.
     pub fn store(&self, offset: usize, value: u32) {
-        self.word(offset).store(value, Ordering::Release);
+        self.region.access(|| self.word(offset).store(value, Ordering::Release));
     }
 
     /// Adds to the word at byte `offset`, wrapping.
     pub fn add(&self, offset: usize, value: u32) {
-        self.word(offset).fetch_add(value, Ordering::AcqRel);
+        self.region.access(|| self.word(offset).fetch_add(value, Ordering::AcqRel));
     }
 
     /// Wakes one process that waits on the word at byte `offset`; whether there was one.
@@ -242,7 +246,7 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: exactly what `new` mapped, and nothing borrowed from it outlives `self`.
-        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.len) };
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.len.next_multiple_of(page_size())) };
     }
 }
 

@@ -181,3 +181,54 @@ fn a_wake_reaches_who_waits() {
         waiting.join().unwrap();
     });
 }
+
+#[test]
+fn a_file_cut_under_its_mapping_leaves_zeros() {
+    let parent = Parent::new("bus");
+    let share = Share { group: group(), mode: 0o600 };
+    let mut directory = Directory::create(&parent.path(), c"qb", share).unwrap();
+    let file = directory.file(c"file", b"", 8252, share).unwrap();
+    let whole = directory.file(c"whole", b"", 8252, share).unwrap();
+    let (mapping, other) = (Mapping::new(&file, 8252).unwrap(), Mapping::new(&whole, 8252).unwrap());
+    mapping.store(8208, 7);
+    other.store(8208, 8);
+    assert!(!mapping.is_lost());
+    std::fs::OpenOptions::new().write(true).open(parent.0.join("qb/file")).unwrap().set_len(0).unwrap();
+    assert_eq!(mapping.load(8208), 0);
+    assert!(mapping.is_lost());
+    mapping.store(0, 5);
+    mapping.add(0, 1);
+    assert!(!mapping.wake(0));
+    assert_eq!(mapping.load(0), 6);
+    assert!(!other.is_lost());
+    assert_eq!(other.load(8208), 8);
+    for access in [|mapping: &Mapping| mapping.store(0, 1), |mapping: &Mapping| mapping.add(0, 1)] {
+        let cut = Mapping::new(&file, 8252).unwrap();
+        access(&cut);
+        assert!(cut.is_lost());
+        assert_eq!(cut.load(0), 1);
+    }
+}
+
+/// Any other SIGBUS still ends the process: it is a mistake of ours or a broken machine.
+#[test]
+fn a_fault_elsewhere_is_not_hidden() {
+    let parent = Parent::new("elsewhere");
+    let share = Share { group: group(), mode: 0o600 };
+    let mut directory = Directory::create(&parent.path(), c"qb", share).unwrap();
+    let file = directory.file(c"file", b"", 4, share).unwrap();
+    let mapping = Mapping::new(&file, 4).unwrap();
+    std::fs::OpenOptions::new().write(true).open(parent.0.join("qb/file")).unwrap().set_len(0).unwrap();
+    // SAFETY: the child makes one access and ends, by the signal or by _exit.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        mapping.word(0).load(Ordering::Relaxed);
+        // SAFETY: _exit has no preconditions.
+        unsafe { libc::_exit(0) };
+    }
+    let mut status = 0;
+    // SAFETY: the status is a valid place, and the pid is our child's.
+    assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
+    assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGBUS, "wait status {status:#x}");
+    assert!(!mapping.is_lost());
+}
