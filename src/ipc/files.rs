@@ -191,7 +191,7 @@ mod tests {
 
         fn create(&self, server: &str) -> Result<(Session<Shared>, Rings), Failure> {
             let parent = CString::new(self.0.to_str().unwrap()).unwrap();
-            let group = rustix::process::getegid().as_raw();
+            let group = std::fs::metadata(&self.0).unwrap().gid();
             let access = Access { group, files: 0o660, directory: 0o750 };
             let place = Place { parent: &parent, server, pid: 5, peer: PEER, number: 9 };
             create(place, access, Geometry::new(131_072, 4096), &mut Entropy::new())

@@ -14,11 +14,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::{self, AtFlags, FallocateFlags, Gid, Mode, OFlags};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
-use rustix::param::page_size;
 use rustix::thread::futex;
 
 use self::fault::Region;
 use super::Errno;
+
+/// Bytes of a page of memory, as the kernel has them: they differ even between kernels of one CPU.
+pub use rustix::param::page_size;
 
 /// A system call that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]

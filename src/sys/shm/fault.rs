@@ -3,6 +3,7 @@
 //!
 //! The handler needs no list of mappings: a fault can only come in the middle of [`Region::access`],
 //! which says before it what it is about to touch.
+#![allow(unsafe_code)]
 
 use std::cell::Cell;
 use std::mem::MaybeUninit;
