@@ -24,10 +24,10 @@ impl Path {
     /// By chance: a good network, a slow one, one that tears everything apart.
     pub fn random(random: &mut Random) -> Self {
         let delay = *random.pick(&[(0, 0), (0, 2), (1, 30), (20, 200)]);
-        let piece = match random.below(12) {
+        let piece = match random.below(30) {
             0 => (1, 3),
-            1..3 => (1, 100),
-            3..8 => (1, 1460),
+            1..4 => (1, 100),
+            4..15 => (1, 1460),
             _ => (60_000, 65_536),
         };
         let buffer = *random.pick(&[300, 2_500, 16_384, 87_380, 200_000]);

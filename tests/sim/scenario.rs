@@ -289,7 +289,7 @@ impl Play {
             self.ask(number, Ask::Poke);
         }
         let pause =
-            if self.random.percent(25) { self.random.below(50) } else { self.random.between(1_000, 15_000) };
+            if self.random.percent(25) { self.random.below(50) } else { self.random.between(2_000, 18_000) };
         self.turn(number, pause);
         Ok(())
     }
