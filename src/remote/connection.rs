@@ -24,6 +24,9 @@ const STALL_TIME: u64 = 60_000;
 /// How many payload bytes may wait to be sent; a client beyond does not read and is dropped.
 const QUEUE_LIMIT: usize = 64 * 1024 * 1024;
 
+/// How many bytes may be sealed for a connection that is being closed: what no socket takes at once need not be.
+const LAST_WORDS: usize = 1024 * 1024;
+
 /// How many payload bytes one record takes.
 const RECORD: usize = tls::RECORD_TEXT;
 
@@ -218,9 +221,9 @@ impl Connection {
         Ok(())
     }
 
-    /// Ends the session in order, after what has been queued.
+    /// Ends the session in order, after as much of what has been queued as the socket may take.
     pub fn close(&mut self) {
-        while !self.queue.is_empty() && self.sealed.len() < QUEUE_LIMIT {
+        while !self.queue.is_empty() && self.outgoing().len() < LAST_WORDS {
             self.seal_next();
         }
         self.tls.close(&mut self.sealed);
