@@ -114,12 +114,13 @@ impl Core {
         }
     }
 
-    /// A client has proved that it knows the key: the others are told, exactly once.
+    /// A client has proved that it knows the key: the others are told, exactly once. It has no name yet, and so
+    /// is not told itself.
     fn authenticated(&mut self, conn: ConnId, now: Now) {
         let Some(connection) = self.connections.get(&conn) else { return };
         let peer = connection.peer();
         self.log(line!(Notice, "Remote client connection accepted from {peer}"));
-        self.broadcast(remote::new_client(), Some(conn), now);
+        self.broadcast(remote::new_client(), now);
     }
 
     /// Carries out what the executor wants done.
@@ -134,18 +135,18 @@ impl Core {
                     match completion.only {
                         // Nobody, if the requester is gone.
                         Some(ClientId(number)) => self.send(ConnId(number), message, now),
-                        None => self.broadcast(message, None, now),
+                        None => self.broadcast(message, now),
                     }
                 }
             }
         }
     }
 
-    /// Sends a message to every named client but one.
-    pub(super) fn broadcast(&mut self, message: Vec<u8>, except: Option<ConnId>, now: Now) {
+    /// Sends a message to every named client.
+    pub(super) fn broadcast(&mut self, message: Vec<u8>, now: Now) {
         let payload = terminated(message);
         let named = self.connections.iter().filter(|(_, connection)| connection.name().is_some());
-        let clients: Vec<_> = named.map(|(&conn, _)| conn).filter(|&conn| Some(conn) != except).collect();
+        let clients: Vec<_> = named.map(|(&conn, _)| conn).collect();
         for conn in clients {
             self.send_payload(conn, payload.clone(), now);
         }

@@ -170,7 +170,7 @@ impl Core {
     }
 
     fn tell_all(&mut self, rc: i64, to: &Answer, operation: &str, resource: Option<&str>, now: Now) {
-        self.broadcast(remote::generic(rc, to.call_id, operation, resource), None, now);
+        self.broadcast(remote::generic(rc, to.call_id, operation, resource), now);
     }
 
     /// That a resource is not known is an everyday question; anything else refused at once is worth a line.
