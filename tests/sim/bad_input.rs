@@ -1,134 +1,20 @@
 //! Each kind of bad input by itself: the exact answer, its one line in the log, and a second client that goes on
 //! poking and notices nothing.
 
-use pacelet::agent::Command;
+use pacelet::agent::Stream;
 use pacelet::log::Escaped;
-use pacelet::remote::ConnId;
 
+use super::bench::Bench;
 use super::children::Script;
-use super::link::{Meaning, Peer};
+use super::link::Meaning;
+use super::memory;
 use super::network::Path;
+use super::oracle::SERIAL;
 use super::random::Random;
 use super::records::{header, sized_header};
-use super::request::{Ask, Request};
-use super::world::{Cut, IDENTITY, KEY, Notice, World};
+use super::request::{Agent, Ask, Execute, Request};
+use super::world::{Cut, IDENTITY, KEY};
 use super::xml::Element;
-
-/// A daemon with one healthy client.
-struct Bench {
-    world: World,
-    healthy: ConnId,
-    last_id: i64,
-    pokes: u64,
-    answered: u64,
-    /// What others were told.
-    told: Vec<(ConnId, Element)>,
-    gone: Vec<ConnId>,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let mut world = World::new(0, act, false);
-        world.start().unwrap();
-        let healthy = world.connect(Path::IDEAL, KEY, IDENTITY).unwrap().unwrap();
-        let mut bench =
-            Self { world, healthy, last_id: 0, pokes: 1, answered: 0, told: Vec::new(), gone: Vec::new() };
-        bench.world.pass(0).unwrap();
-        bench.register(healthy, "1.2");
-        bench.pass(10);
-        bench.world.lines.clear();
-        bench
-    }
-
-    /// Another client that knows the key, not registered yet.
-    fn client(&mut self) -> ConnId {
-        let conn = self.world.connect(Path::IDEAL, KEY, IDENTITY).unwrap().unwrap();
-        self.pass(10);
-        self.world.lines.clear();
-        conn
-    }
-
-    fn registered_client(&mut self) -> ConnId {
-        let conn = self.client();
-        self.register(conn, "1.2");
-        self.pass(10);
-        self.told.clear();
-        conn
-    }
-
-    fn raw(&mut self) -> ConnId {
-        self.world.connect_raw().unwrap().unwrap()
-    }
-
-    fn register(&mut self, conn: ConnId, version: &'static str) {
-        let ask = Ask::Register { version, provider: true };
-        self.request(conn, Some(format!("node{}", conn.0)), ask);
-    }
-
-    fn request(&mut self, conn: ConnId, name: Option<String>, ask: Ask) {
-        self.last_id += 1;
-        self.world.request(conn, Request { id: self.last_id, name, ask });
-    }
-
-    /// Lets time pass; the healthy client pokes each second, and is answered in the same millisecond.
-    fn pass(&mut self, millis: u64) {
-        let mut left = millis;
-        loop {
-            self.last_id += 1;
-            self.pokes += 1;
-            self.world.request(self.healthy, Request { id: self.last_id, name: None, ask: Ask::Poke });
-            self.world.pass(0).unwrap();
-            self.world.pass(left.min(1000)).unwrap();
-            while let Some(notice) = self.world.notices.pop_front() {
-                match notice {
-                    Notice::Message(conn, message) if conn == self.healthy => {
-                        self.answered += u64::from(message.name == "lrmd_reply");
-                    }
-                    // All hear of the healthy one's pokes.
-                    Notice::Message(_, message) if message.get("lrmd_op") == Some("lrmd_rsc_poke") => {}
-                    Notice::Message(conn, message) => self.told.push((conn, message)),
-                    Notice::Gone(conn) => self.gone.push(conn),
-                    Notice::Opened(_) | Notice::Timer(_) => {}
-                }
-            }
-            assert_eq!(self.answered, self.pokes, "the healthy client waits");
-            self.world.oracle.overdue(self.world.now).unwrap();
-            left = left.saturating_sub(1000);
-            if left == 0 {
-                return;
-            }
-        }
-    }
-
-    /// The one line that was logged since the last time, with its level.
-    #[track_caller]
-    fn line(&mut self) -> String {
-        let lines: Vec<_> =
-            self.world.lines.drain(..).map(|line| format!("{}: {}", line.level.name(), line.text)).collect();
-        assert_eq!(lines.len(), 1, "{lines:#?}");
-        lines.concat()
-    }
-
-    /// What came back to somebody who is no client, and whether it was closed.
-    fn answer(&mut self, conn: ConnId) -> (Vec<u8>, bool) {
-        match self.world.link(conn).map(|link| &link.peer) {
-            Some(Peer::Raw { answer, closed }) => (answer.clone(), *closed),
-            _ => panic!("it is none"),
-        }
-    }
-
-    /// What a client was told since the last time.
-    fn told(&mut self, conn: ConnId) -> Vec<String> {
-        let (own, others) = std::mem::take(&mut self.told).into_iter().partition(|(to, _)| *to == conn);
-        self.told = others;
-        let own: Vec<(ConnId, Element)> = own;
-        own.into_iter().map(|(_, message)| message.to_string()).collect()
-    }
-
-    fn is_gone(&self, conn: ConnId) -> bool {
-        self.gone.contains(&conn)
-    }
-}
 
 /// The beginning of the line for the second connection, if it says nothing.
 const SILENT: &str =
@@ -140,10 +26,6 @@ const DROPPED: &str = "error: Disconnecting remote client node2 (192.0.2.7:40002
 
 /// What is told to who has not completed its handshake in time: close_notify.
 const BYE: [u8; 7] = [0x15, 3, 3, 0, 2, 1, 0];
-
-fn act(_: &mut Random, _: &Command) -> Script {
-    Script::quiet(10, 0)
-}
 
 /// A fatal alert before there are keys (RFC 8446 section 6).
 fn alert(code: u8) -> Vec<u8> {
@@ -426,6 +308,44 @@ fn a_client_that_does_not_read() {
     // The healthy one's pokes fill it.
     bench.pass(70_000);
     assert_eq!(bench.line(), format!("{DROPPED}: it took nothing of what it was sent for 60 s"));
+}
+
+#[test]
+fn a_client_that_does_not_read_while_much_is_told() {
+    const OUTPUT: usize = 512 * 1024;
+    let mut bench = Bench::with(|_, _| {
+        let output = vec![(1, Stream::Stdout, vec![b'x'; OUTPUT])];
+        Script { output, ..Script::quiet(10, 0) }
+    });
+    let conn = bench.registered_client();
+    let agent = Agent::new("ocf", Some("p"), "T");
+    bench.request(conn, None, Ask::RegisterResource { resource: "r".into(), agent, drop_recurring: true });
+    let monitor = Execute {
+        resource: "r".into(),
+        action: "monitor".into(),
+        interval: 300,
+        timeout: 0,
+        start_delay: 0,
+        user_data: None,
+        // Only who asked is told.
+        options: 2,
+        parameters: [(SERIAL.into(), "1".into())].into(),
+    };
+    bench.request(conn, None, Ask::Execute(monitor));
+    bench.pass(0);
+    bench.world.pause(conn, 1_000_000);
+    // One result needs a little more than its output, and the socket takes two.
+    bench.world.oracle.may_be_closed(conn);
+    bench.pass(2_000);
+    let before = memory::live();
+    bench.world.lines.clear();
+    bench.pass(310 * 118);
+    assert!(memory::live() - before > 50 << 20);
+    assert!(bench.world.lines.is_empty());
+    bench.pass(310 * 10);
+    let why = "it does not read: more than 64 MiB wait for it";
+    assert_eq!(bench.line(), format!("{DROPPED}: {why}"));
+    assert!(memory::live() - before < 1 << 20);
 }
 
 #[test]

@@ -35,10 +35,9 @@ impl Finale {
         *random.pick(&[Alone, Acknowledged, Acknowledged, Refused, Old, Silent, Lost, Asked, Other])
     }
 
-    /// Everybody leaves, and who is needed comes back.
+    /// Who is needed comes back.
     pub fn begin(self, play: &mut Play) -> Checked {
         for number in [0, 1] {
-            play.leave(number);
             let is_needed = number == 0 && self != Self::Alone || matches!(self, Self::Asked | Self::Other);
             if is_needed {
                 play.controllers[number].version = if self == Self::Old { "1.0" } else { "1.1" };

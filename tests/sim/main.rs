@@ -12,14 +12,17 @@
 //! | `children` | scripted agents                                                                  |
 //! | `oracle`   | what must happen, from the specification alone                                    |
 //! | `scenario` | what the controllers do; `generate`: their requests; `finale`: the daemon's end  |
+//! | `lifecycle`| start, keys and end, one by one; `bench`: what these and `bad_input` share           |
 //! | `bad_input`| each kind of bad input by itself: the exact answer, and the one line in the log  |
 //! | `memory`   | what the daemon holds                                                            |
 
 mod bad_input;
+mod bench;
 mod children;
 mod client;
 mod finale;
 mod generate;
+mod lifecycle;
 mod link;
 mod memory;
 mod network;
@@ -92,6 +95,7 @@ fn seeds() {
                             total.takeovers += report.takeovers;
                             total.cuts += report.cuts;
                             total.minutes += report.minutes;
+                            total.memory = total.memory.max(report.memory);
                         }
                         Err(failure) => failures.lock().unwrap().push(failure),
                     }
@@ -100,7 +104,11 @@ fn seeds() {
         }
     });
     let total = total.into_inner().unwrap();
-    println!("{count} seeds: {total:?}");
+    println!(
+        "{count} seeds: {} virtual minutes, {} operations, {} messages, {} takeovers, {} cuts in mid-message; \
+         at rest the daemon holds at most {} bytes",
+        total.minutes, total.operations, total.messages, total.takeovers, total.cuts, total.memory
+    );
     let failures = failures.into_inner().unwrap();
     assert!(failures.is_empty(), "{} of {count} seeds fail\n{}", failures.len(), failures.join("\n"));
 }

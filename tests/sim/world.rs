@@ -83,6 +83,8 @@ pub struct World {
     pub lateness: u64,
     /// The edge tells at once what comes of an effect, before it asks for the next: both ways are allowed.
     pub is_eager: bool,
+    /// Who has this one is no stranger.
+    key: &'static [u8],
     core: Core,
     entropy: Random,
     acting: Acting,
@@ -110,6 +112,7 @@ impl World {
             exited: None,
             lateness: 0,
             is_eager: false,
+            key: KEY,
             core: inside(|| Core::new(oracle::settings())),
             entropy: Random::new(seed, "entropy"),
             acting,
@@ -126,22 +129,25 @@ impl World {
 
     /// The daemon starts and finds its key.
     pub fn start(&mut self) -> Checked {
-        self.handle(Event::Start);
-        self.pump()?;
-        if self.listens {
-            return violation(Rule::Edge, "without a key the daemon listens");
-        }
-        self.handle(Event::Key(Some(KEY)));
-        self.pump()?;
-        if !self.listens {
-            return violation(Rule::Edge, "with its key the daemon does not listen");
-        }
-        Ok(())
+        self.tell(Event::Start)?;
+        self.key(Some(KEY))
     }
 
-    pub fn key(&mut self, key: Option<&[u8]>) -> Checked {
-        self.handle(Event::Key(key));
+    /// Something else happens.
+    pub fn tell(&mut self, event: Event<'_>) -> Checked {
+        self.handle(event);
         self.pump()
+    }
+
+    /// The key file was read.
+    pub fn key(&mut self, key: Option<&[u8]>) -> Checked {
+        self.tell(Event::Key(key))
+    }
+
+    /// The key file was replaced.
+    pub fn change_key(&mut self, key: &'static [u8]) -> Checked {
+        self.key = key;
+        self.key(Some(key))
     }
 
     /// SIGTERM.

@@ -34,8 +34,9 @@ pub const AGENTS: [&CStr; 2] = [c"/usr/lib/ocf/resource.d", c"/usr/local/lib/ocf
 /// The value of `OCF_ROOT`.
 pub const OCF_ROOT: &CStr = c"/usr/lib/ocf";
 
-/// How long a client waits for a reply (remote-protocol.md section 3.1), in milliseconds.
-const PATIENCE: u64 = 10_000;
+/// A daemon that answers at once is heard within so many milliseconds on any way here that is not slow. A
+/// client waits 10 s for a reply (remote-protocol.md section 3.1).
+const PATIENCE: u64 = 3_000;
 /// How long a handshake may take (section 3.1).
 const HANDSHAKE: u64 = 10_000;
 /// After so long without progress a connection is given up (section 3.1 and 3.2).
@@ -140,6 +141,8 @@ pub struct Oracle {
     drain: Option<Drain>,
     /// The daemon must end now.
     must_exit: bool,
+    /// And not in order.
+    is_fatal: bool,
     exited: bool,
     /// How many requests for operations there were.
     pub operations: u64,
@@ -396,6 +399,12 @@ impl Oracle {
         self.distribute(now);
     }
 
+    /// The daemon is about to learn that it cannot do its work.
+    pub fn cannot_listen(&mut self) {
+        self.must_exit = true;
+        self.is_fatal = true;
+    }
+
     /// SIGTERM.
     pub fn terminated(&mut self, now: Now) {
         self.next_moment(now);
@@ -451,7 +460,8 @@ impl Oracle {
 
     pub fn exited(&mut self, code: ExitCode) -> Checked {
         self.exited = true;
-        if !self.must_exit || code != ExitCode::Ok {
+        let expected = if self.is_fatal { ExitCode::Fatal } else { ExitCode::Ok };
+        if !self.must_exit || code != expected {
             return violation(Rule::Shutdown, format!("the daemon ends with {code:?}: {:?}", self.drain));
         }
         Ok(())

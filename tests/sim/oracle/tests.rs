@@ -219,7 +219,7 @@ fn a_right_trace_is_right() {
 fn a_dropped_reply() {
     let mut stage = Stage::new();
     stage.ask(A, Ask::Poke);
-    stage.pass(10_001);
+    stage.pass(PATIENCE + 1);
     breaks(Rule::OneReply, stage.oracle.overdue(stage.now));
     let mut stage = Stage::new();
     stage.ask(A, Ask::Poke);
@@ -325,7 +325,7 @@ fn a_lost_result() {
     stage.end(call, 0);
     let told = stage.result(call, "start", 0, 0);
     stage.tell(A, told).unwrap();
-    stage.pass(10_001);
+    stage.pass(PATIENCE + 1);
     breaks(Rule::Lost, stage.oracle.overdue(stage.now));
 }
 

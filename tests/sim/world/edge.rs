@@ -11,6 +11,9 @@ use super::super::network::Piece;
 use super::super::oracle::{Checked, Rule, violation};
 use super::{Happening, SECRET, World};
 
+/// What a connection that is closed may still have to send, a record more than a mebibyte: sealing takes time.
+const LAST_WORDS: usize = (1 << 20) + (1 << 15);
+
 impl World {
     pub(super) fn handle(&mut self, event: Event<'_>) {
         if self.exited.is_none() {
@@ -62,6 +65,10 @@ impl World {
                 };
                 link.is_held = false;
                 let outgoing = self.core.outgoing(conn);
+                if outgoing.len() > LAST_WORDS {
+                    let text = format!("{} bytes are sealed for a connection that is closed", outgoing.len());
+                    return violation(Rule::Edge, text);
+                }
                 let last = &outgoing[..outgoing.len().min(link.down.room())];
                 link.down.send(last, self.now.mono, &mut self.random);
                 link.down.end(None, self.now.mono, &mut self.random);

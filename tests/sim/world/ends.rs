@@ -13,14 +13,14 @@ use super::super::oracle::{Checked, Rule, violation};
 use super::super::random::Random;
 use super::super::records;
 use super::super::request::Request;
-use super::{Cut, Happening, IDENTITY, KEY, Notice, World};
+use super::{Cut, Happening, IDENTITY, Notice, World};
 
 impl World {
     /// A client of the cluster connects and begins its handshake; `None` if nobody listens.
     pub fn connect(&mut self, path: Path, key: &[u8], identity: &[u8]) -> Checked<Option<ConnId>> {
         let random = Random::new(self.random.next_u64(), "client");
         let client = Client::new(key, identity, random);
-        let is_stranger = key != KEY || identity != IDENTITY;
+        let is_stranger = key != self.key || identity != IDENTITY;
         let meaning = is_stranger.then_some(Meaning::Doom("it does not know the key"));
         self.open(Peer::Tls(Box::new(client)), path, meaning)
     }
