@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+use crate::line;
 use crate::log::{Level, Line};
 use crate::sys::stderr::{self, Stderr};
 use crate::sys::syslog::Syslog;
@@ -57,6 +58,8 @@ pub struct Log {
     sinks: Sinks,
     process: u32,
     syslog: Syslog,
+    /// How many lines the system log did not take since it took the last one.
+    dropped: u64,
     stderr: Option<Stderr>,
     /// Used again for each line.
     text: String,
@@ -66,7 +69,7 @@ impl Log {
     /// Opens standard error if it is wanted; the system log is opened by the first line for it.
     pub fn new(sinks: Sinks, process: u32) -> Self {
         let stderr = sinks.stderr.is_some().then(Stderr::new);
-        Self { sinks, process, syslog: Syslog::default(), stderr, text: String::new() }
+        Self { sinks, process, syslog: Syslog::new(), dropped: 0, stderr, text: String::new() }
     }
 
     /// Writes a line wherever its level is wanted.
@@ -74,9 +77,7 @@ impl Log {
         if let Some((facility, least)) = self.sinks.syslog
             && line.level <= least
         {
-            self.text.clear();
-            datagram(&mut self.text, facility, self.process, line);
-            self.syslog.send(self.text.as_bytes());
+            self.send_to_syslog(facility, line);
         }
         if let (Some(least), Some(stderr)) = (self.sinks.stderr, &mut self.stderr)
             && line.level <= least
@@ -84,6 +85,24 @@ impl Log {
             self.text.clear();
             on_stderr(&mut self.text, line);
             stderr.line(self.text.as_bytes());
+        }
+    }
+
+    fn send_to_syslog(&mut self, facility: Facility, line: &Line) {
+        self.text.clear();
+        if self.dropped > 0 {
+            let notice = line!(Warning, "{} lines were dropped: the system log took none", self.dropped);
+            datagram(&mut self.text, facility, self.process, &notice);
+            if !self.syslog.send(self.text.as_bytes()) {
+                self.dropped += 1;
+                return;
+            }
+            self.dropped = 0;
+            self.text.clear();
+        }
+        datagram(&mut self.text, facility, self.process, line);
+        if !self.syslog.send(self.text.as_bytes()) {
+            self.dropped += 1;
         }
     }
 }
