@@ -48,12 +48,10 @@ pub enum Cause {
     NoSuite,
     /// No pre-shared key is offered: a client with certificates, or none at all.
     NoPskOffered,
-    /// The peer wants the pre-shared key without a key exchange (`psk_ke`), which is not served.
+    /// The peer wants the pre-shared key in no way that RFC 8446 knows.
     NoKeyExchange,
     /// No group in common.
     NoGroup,
-    /// There is a group in common, but the peer sent no key share for it.
-    NoShare,
     /// The binder does not fit our key: the peer has another key.
     WrongKey,
     /// The peer offers no identity `lrmd`; the first one that it does offer, at most
@@ -91,7 +89,7 @@ impl Cause {
             Self::Illegal(_) => Alert::ILLEGAL_PARAMETER,
             Self::MissingExtension(_) => Alert::MISSING_EXTENSION,
             Self::OldProtocol(_) => Alert::PROTOCOL_VERSION,
-            Self::NoSuite | Self::NoPskOffered | Self::NoKeyExchange | Self::NoGroup | Self::NoShare => {
+            Self::NoSuite | Self::NoPskOffered | Self::NoKeyExchange | Self::NoGroup => {
                 Alert::HANDSHAKE_FAILURE
             }
             Self::WrongKey | Self::UnknownIdentity(_) | Self::NoKey | Self::WrongFinished => {
@@ -119,7 +117,9 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::PeerAlert(alert) => write!(f, "the peer gave up with {alert}"),
-            Self::NotTls(byte) => write!(f, "the peer sent what is not TLS: it begins with \"{}\"", Escaped(&[*byte])),
+            Self::NotTls(byte) => {
+                write!(f, "the peer sent what is not TLS: it begins with \"{}\"", Escaped(&[*byte]))
+            }
             Self::RecordTooLong(limit) => write!(f, "a record of the peer is longer than {limit} bytes"),
             Self::Undecryptable => f.write_str("a record of the peer cannot be decrypted"),
             Self::Unexpected(what) | Self::Illegal(what) => write!(f, "the peer sent {what}"),
@@ -133,21 +133,24 @@ impl fmt::Display for Cause {
                     0x0301 => f.write_str("TLS 1.0")?,
                     _ => write!(f, "protocol {version:#06x}")?,
                 }
-                f.write_str(" and TLS 1.3 is needed: allow it in the peer's PCMK_tls_priorities or crypto policy")
+                f.write_str(
+                    " and TLS 1.3 is needed: allow it in the peer's PCMK_tls_priorities or crypto policy",
+                )
             }
             Self::NoSuite => f.write_str(
                 "no common cipher suite: the peer offers neither TLS_CHACHA20_POLY1305_SHA256 nor \
                  TLS_AES_128_GCM_SHA256; allow one in its PCMK_tls_priorities or crypto policy",
             ),
-            Self::NoPskOffered => f.write_str("the peer offers no pre-shared key: is it set up for certificates?"),
+            Self::NoPskOffered => {
+                f.write_str("the peer offers no pre-shared key: is it set up for certificates?")
+            }
             Self::NoKeyExchange => {
-                f.write_str("the peer wants the pre-shared key without a key exchange: allow DHE-PSK in its PCMK_tls_priorities")
+                f.write_str("no common key exchange: allow DHE-PSK or PSK in the peer's PCMK_tls_priorities")
             }
             Self::NoGroup => f.write_str(
-                "no common group: the peer offers neither secp256r1 nor x25519; \
+                "no common group: the peer offers neither secp256r1, secp384r1 nor x25519; \
                  allow one in its PCMK_tls_priorities or crypto policy",
             ),
-            Self::NoShare => f.write_str("the peer sent no key share for secp256r1 or x25519"),
             Self::WrongKey => f.write_str("wrong key: the peer's key file differs from ours"),
             Self::UnknownIdentity(identity) => {
                 write!(f, "unknown identity: the peer calls itself \"{}\", not \"lrmd\"", Escaped(identity))

@@ -1,6 +1,8 @@
 //! Key exchange groups (RFC 8446 section 4.2.8.2).
 
-use p256::EncodedPoint;
+use p256::elliptic_curve::ecdh::EphemeralSecret;
+use p256::elliptic_curve::sec1::{FromEncodedPoint, ModulusSize, ToEncodedPoint};
+use p256::elliptic_curve::{AffinePoint, CurveArithmetic, FieldBytesSize, PublicKey};
 use rand_core::CryptoRngCore;
 use subtle::ConstantTimeEq;
 use x25519_dalek::{X25519_BASEPOINT_BYTES, x25519 as ladder};
@@ -12,6 +14,8 @@ use super::failure::Cause;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Group {
     Secp256r1 = 0x0017,
+    /// What GnuTLS's SECURE192 and SECURE256 leave (tls.md section 1).
+    Secp384r1 = 0x0018,
     X25519 = 0x001d,
 }
 
@@ -19,6 +23,7 @@ impl Group {
     pub(super) const fn from_number(number: u16) -> Option<Self> {
         match number {
             0x0017 => Some(Self::Secp256r1),
+            0x0018 => Some(Self::Secp384r1),
             0x001d => Some(Self::X25519),
             _ => None,
         }
@@ -27,7 +32,8 @@ impl Group {
     /// Makes a key pair and agrees with the peer's share on a secret.
     pub(super) fn agree(self, share: &[u8], entropy: &mut dyn CryptoRngCore) -> Result<Agreement, Cause> {
         match self {
-            Self::Secp256r1 => secp256r1(share, entropy),
+            Self::Secp256r1 => on_curve::<p256::NistP256>(share, entropy),
+            Self::Secp384r1 => on_curve::<p384::NistP384>(share, entropy),
             Self::X25519 => x25519(share, entropy),
         }
     }
@@ -35,50 +41,27 @@ impl Group {
 
 /// Our share, and the secret that both sides know.
 pub(super) struct Agreement {
-    pub(super) public: Public,
-    pub(super) shared: Shared,
-}
-
-pub(super) enum Public {
-    Secp256r1(EncodedPoint),
-    X25519([u8; 32]),
-}
-
-impl Public {
-    pub(super) fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Secp256r1(point) => point.as_bytes(),
-            Self::X25519(key) => key,
-        }
-    }
-}
-
-/// Both wipe themselves when dropped.
-pub(super) enum Shared {
-    Secp256r1(p256::ecdh::SharedSecret),
-    X25519(Zeroizing<[u8; 32]>),
-}
-
-impl Shared {
-    pub(super) fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Secp256r1(shared) => shared.raw_secret_bytes(),
-            Self::X25519(shared) => &**shared,
-        }
-    }
+    pub(super) public: Box<[u8]>,
+    pub(super) shared: Zeroizing<Vec<u8>>,
 }
 
 /// Only the uncompressed form is allowed; `from_sec1_bytes` checks that the point is on the curve.
-fn secp256r1(share: &[u8], mut entropy: &mut dyn CryptoRngCore) -> Result<Agreement, Cause> {
-    const BAD: Cause = Cause::Illegal("a secp256r1 key share that is no point of the curve");
-    if share.len() != 65 {
+fn on_curve<C>(share: &[u8], mut entropy: &mut dyn CryptoRngCore) -> Result<Agreement, Cause>
+where
+    C: CurveArithmetic,
+    FieldBytesSize<C>: ModulusSize,
+    AffinePoint<C>: FromEncodedPoint<C> + ToEncodedPoint<C>,
+{
+    const BAD: Cause = Cause::Illegal("a key share that is no point of its curve");
+    if share.first() != Some(&4) {
         return Err(BAD);
     }
-    let theirs = p256::PublicKey::from_sec1_bytes(share).map_err(|_| BAD)?;
-    let ours = p256::ecdh::EphemeralSecret::random(&mut entropy);
+    let theirs = PublicKey::<C>::from_sec1_bytes(share).map_err(|_| BAD)?;
+    let ours = EphemeralSecret::<C>::random(&mut entropy);
+    let shared = ours.diffie_hellman(&theirs);
     Ok(Agreement {
-        public: Public::Secp256r1(EncodedPoint::from(ours.public_key())),
-        shared: Shared::Secp256r1(ours.diffie_hellman(&theirs)),
+        public: ours.public_key().to_encoded_point(false).as_bytes().into(),
+        shared: Zeroizing::new(shared.raw_secret_bytes().to_vec()),
     })
 }
 
@@ -96,5 +79,5 @@ fn x25519(share: &[u8], entropy: &mut dyn CryptoRngCore) -> Result<Agreement, Ca
         return Err(Cause::Illegal("an x25519 key share of small order"));
     }
     let public = ladder(*ours, X25519_BASEPOINT_BYTES);
-    Ok(Agreement { public: Public::X25519(public), shared: Shared::X25519(shared) })
+    Ok(Agreement { public: public.into(), shared: Zeroizing::new(shared.to_vec()) })
 }

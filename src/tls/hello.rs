@@ -1,8 +1,11 @@
 //! Reading a ClientHello (RFC 8446 section 4.1.2): its form only. What it offers is judged in
 //! `negotiate`.
 
+use sha2::{Digest, Sha256};
+
 use super::codec::{Malformed, Reader, Seen, U16s};
 use super::failure::Cause;
+use super::schedule::Hash;
 
 /// The longest hello, with its header. The largest that clients in use send is 3 KiB, with a
 /// post-quantum key share.
@@ -24,6 +27,9 @@ pub(super) struct ClientHello<'a> {
     pub(super) psks: Option<OfferedPsks<'a>>,
     pub(super) signature_algorithms: bool,
     pub(super) early_data: bool,
+    /// All before the extensions' length, and the extensions.
+    fields: &'a [u8],
+    list: Reader<'a>,
 }
 
 impl<'a> ClientHello<'a> {
@@ -48,13 +54,34 @@ impl<'a> ClientHello<'a> {
             psks: None,
             signature_algorithms: false,
             early_data: false,
+            // `reader` is at the end of the fields, somewhere in `body`.
+            fields: body.get(..body.len() - reader.rest().len()).unwrap_or_default(),
+            list: Reader::new(&[]),
         };
         // A TLS 1.2 hello may end here.
         if !reader.is_empty() {
-            hello.extensions(reader.vec16()?)?;
+            hello.list = reader.vec16()?;
+            hello.extensions(hello.list)?;
             reader.end()?;
         }
         Ok(hello)
+    }
+
+    /// A hash of all that a second hello must repeat (RFC 8446 section 4.1.2): everything but key_share,
+    /// early_data, pre_shared_key and padding. A cookie may only come when one was sent, and we send none.
+    pub(super) fn unchanging(&self) -> Hash {
+        let mut hash = Sha256::new_with_prefix(self.fields);
+        let mut list = self.list;
+        // The form was checked, so the first error is the end.
+        while let (Ok(number), Ok(data)) = (list.u16(), list.vec16()) {
+            if !matches!(number, 21 | 41 | 42 | 51) {
+                hash.update(number.to_be_bytes());
+                // Its length was 16 bits wide.
+                hash.update((data.rest().len() as u16).to_be_bytes());
+                hash.update(data.rest());
+            }
+        }
+        hash.finalize().into()
     }
 
     fn extensions(&mut self, mut list: Reader<'a>) -> Result<(), Cause> {

@@ -3,7 +3,8 @@
 //!
 //! # What is served
 //!
-//! * key exchange `psk_dhe_ke` over secp256r1 and x25519, the first that the client sends a share for
+//! * key exchange `psk_dhe_ke` over secp256r1, x25519 and secp384r1: the first that the client sends a share
+//!   for, else, by a HelloRetryRequest, the first that it lists; `psk_ke` only if there is none
 //! * TLS_CHACHA20_POLY1305_SHA256 and TLS_AES_128_GCM_SHA256, in the client's order
 //! * the identity `lrmd`, with a key of 1 to 65,535 bytes and a SHA-256 "ext binder"
 //! * the looks of a TLS 1.2 resumption that middleboxes want (section D.4)
@@ -25,18 +26,24 @@
 //! read any more.
 //!
 //! ```text
-//! in the clear    handshake             change_cipher_spec  alert
-//! ExpectHello     pieces of ClientHello -                   close_notify: answer
-//!                 → ExpectFinished                          others: failure
-//! ExpectFinished  -                     one is dropped      the same, until a record was encrypted
-//! Connected       -                     -                   -
+//! in the clear       handshake             change_cipher_spec  alert
+//! ExpectHello        pieces of ClientHello -                   close_notify: answer
+//!                    → ExpectSecondHello,                      others: failure
+//!                    → ExpectFinished
+//! ExpectSecondHello  pieces of ClientHello one is dropped      the same
+//!                    → ExpectFinished
+//! ExpectFinished     -                     one is dropped (*)  the same, until a record was encrypted
+//! Connected          -                     -                   -
 //!
-//! encrypted       handshake             change_cipher_spec  alert            application_data
-//! ExpectHello     -                     -                   -                -
-//! ExpectFinished  pieces of Finished    -                   close_notify:    -
-//!                 → Connected                               answer
-//! Connected       pieces of KeyUpdate   -                   others: failure  to the caller
-//!                 → Connected, new keys
+//! encrypted          handshake             change_cipher_spec  alert            application_data
+//! ExpectHello        -                     -                   -                -
+//! ExpectSecondHello  (early data, if it was announced, is skipped unread)
+//! ExpectFinished     pieces of Finished    -                   close_notify:    -
+//!                    → Connected                               answer
+//! Connected          pieces of KeyUpdate   -                   others: failure  to the caller
+//!                    → Connected, new keys
+//!
+//! (*) one in all: not another one if one came before the second hello
 //! ```
 //!
 //! Orthogonal to it, each direction is open until its close_notify (section 6.1). After the peer's

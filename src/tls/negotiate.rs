@@ -1,28 +1,40 @@
 //! What of a hello's offers we take (RFC 8446 sections 4.1.1, 4.2 and 9.2), or why none.
 
-use super::codec::Seen;
+use super::codec::{Seen, U16s};
 use super::failure::Cause;
 use super::group::Group;
-use super::hello::{ClientHello, OfferedPsks};
+use super::hello::{ClientHello, OfferedPsks, Shares};
 use super::suite::Suite;
 
 const TLS13: u16 = 0x0304;
 const SSL30: u16 = 0x0300;
+const PSK_KE: u8 = 0;
 const PSK_DHE_KE: u8 = 1;
 
 /// What both sides will use.
 #[derive(Debug)]
 pub(super) struct Choice<'a> {
     pub(super) suite: Suite,
-    pub(super) group: Group,
-    /// The client's share for the group.
-    pub(super) share: &'a [u8],
+    pub(super) exchange: Exchange<'a>,
     pub(super) psks: OfferedPsks<'a>,
+}
+
+/// What goes into the key schedule beside the pre-shared key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exchange<'a> {
+    /// `psk_dhe_ke`: the group, and the client's share for it.
+    Share(Group, &'a [u8]),
+    /// `psk_dhe_ke`, but the share is to be asked for.
+    Retry(Group),
+    /// `psk_ke`: nothing.
+    None,
 }
 
 /// Chooses in the client's order. The key has no part in it, so nothing about the key can be
 /// learnt from how it fails.
-pub(super) fn choose<'a>(hello: &ClientHello<'a>) -> Result<Choice<'a>, Cause> {
+///
+/// `asked` is the group that a HelloRetryRequest has asked for a share of, if one has gone out.
+pub(super) fn choose<'a>(hello: &ClientHello<'a>, asked: Option<Group>) -> Result<Choice<'a>, Cause> {
     version(hello)?;
     if hello.compression != [0] {
         return Err(Cause::Illegal("a compression method"));
@@ -32,11 +44,15 @@ pub(super) fn choose<'a>(hello: &ClientHello<'a>) -> Result<Choice<'a>, Cause> {
     };
     let modes = hello.modes.ok_or(Cause::MissingExtension("psk_key_exchange_modes"))?;
     let suite = hello.suites.iter().find_map(Suite::from_number).ok_or(Cause::NoSuite)?;
-    if !modes.contains(&PSK_DHE_KE) {
-        return Err(Cause::NoKeyExchange);
-    }
-    let (group, share) = share(hello)?;
-    Ok(Choice { suite, group, share, psks })
+    let exchange = exchange(hello, modes)?;
+    let exchange = match (asked, exchange) {
+        (None, exchange) => exchange,
+        (Some(asked), Exchange::Share(group, _)) if asked == group && is_alone(hello) => exchange,
+        (Some(_), _) => {
+            return Err(Cause::Illegal("a second hello with other key shares than the one asked for"));
+        }
+    };
+    Ok(Choice { suite, exchange, psks })
 }
 
 /// Only supported_versions counts when it is there (RFC 8446 section 4.2.1), but SSL 3.0 and older
@@ -71,17 +87,33 @@ fn without_psk(hello: &ClientHello<'_>) -> Cause {
     Cause::NoPskOffered
 }
 
-/// The first share for a group of ours. All shares, also those for groups that we do not know, must
-/// be for different groups out of supported_groups (section 4.2.8).
-fn share<'a>(hello: &ClientHello<'a>) -> Result<(Group, &'a [u8]), Cause> {
-    let groups = hello.groups.ok_or(Cause::MissingExtension("supported_groups"))?;
-    let shares = hello.shares.ok_or(Cause::MissingExtension("key_share"))?;
+/// A key exchange, with the first share for a group of ours, or with the first group of ours if there is no
+/// share for any; only if there is no such group, or the client does not want it, none.
+fn exchange<'a>(hello: &ClientHello<'a>, modes: &[u8]) -> Result<Exchange<'a>, Cause> {
+    let alone = modes.contains(&PSK_KE);
+    let exchange = match (hello.groups, hello.shares) {
+        (Some(groups), Some(shares)) => share(groups, shares)?,
+        // Neither is needed for a key that stands alone, but none goes without the other (section 9.2).
+        (None, None) if alone => None,
+        (None, _) => return Err(Cause::MissingExtension("supported_groups")),
+        (_, None) => return Err(Cause::MissingExtension("key_share")),
+    };
+    match exchange {
+        Some(exchange) if modes.contains(&PSK_DHE_KE) => Ok(exchange),
+        _ if alone => Ok(Exchange::None),
+        Some(_) => Err(Cause::NoKeyExchange),
+        None => Err(Cause::NoGroup),
+    }
+}
 
+/// All shares, also those for groups that we do not know, must be for different groups out of
+/// supported_groups (section 4.2.8).
+fn share<'a>(groups: U16s<'a>, shares: Shares<'a>) -> Result<Option<Exchange<'a>>, Cause> {
     let mut supported = Seen::new();
-    let mut common = false;
+    let mut common = None;
     for number in groups.iter() {
         supported.insert(number);
-        common |= Group::from_number(number).is_some();
+        common = common.or_else(|| Group::from_number(number));
     }
     let mut shared = Seen::new();
     let mut first = None;
@@ -93,8 +125,13 @@ fn share<'a>(hello: &ClientHello<'a>) -> Result<(Group, &'a [u8]), Cause> {
             return Err(Cause::Illegal("two key shares for one group"));
         }
         if first.is_none() {
-            first = Group::from_number(number).map(|group| (group, share));
+            first = Group::from_number(number).map(|group| Exchange::Share(group, share));
         }
     }
-    first.ok_or(if common { Cause::NoShare } else { Cause::NoGroup })
+    Ok(first.or(common.map(Exchange::Retry)))
+}
+
+/// Whether there is one key share and no more.
+fn is_alone(hello: &ClientHello<'_>) -> bool {
+    hello.shares.is_some_and(|shares| shares.iter().count() == 1)
 }

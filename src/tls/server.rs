@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq;
 
 use super::alert::Alert;
 use super::failure::{Cause, Failure};
-use super::handshake::{Pending, answer};
+use super::handshake::{Answer, Pending, Retry, answer};
 use super::join::{Expected, Joiner, MESSAGE_HEADER};
 use super::psk::Psk;
 use super::record::{ContentType, HEADER, Header, RECORD_TEXT, Traffic, plain};
@@ -52,6 +52,7 @@ pub struct Server {
 /// What may come next. See the table in the module's header.
 enum State {
     ExpectHello,
+    ExpectSecondHello(Box<Retry>),
     ExpectFinished(Box<Pending>),
     Connected(Box<Traffic>),
     Failed,
@@ -171,6 +172,7 @@ impl Server {
     pub(super) fn buffered(&self) -> usize {
         let read = match &self.state {
             State::ExpectHello | State::Failed => 0,
+            State::ExpectSecondHello(_) => size_of::<Retry>(),
             State::ExpectFinished(_) => size_of::<Pending>() + 2 * size_of::<Traffic>(),
             State::Connected(_) => size_of::<Traffic>(),
         };
@@ -181,7 +183,9 @@ impl Server {
     /// Whether bytes from the peer still mean something.
     fn is_reading(&self) -> bool {
         match self.state {
-            State::ExpectHello | State::ExpectFinished(_) => !self.finished_reading && !self.finished_writing,
+            State::ExpectHello | State::ExpectSecondHello(_) | State::ExpectFinished(_) => {
+                !self.finished_reading && !self.finished_writing
+            }
             State::Connected(_) => !self.finished_reading,
             State::Failed => false,
         }
@@ -224,11 +228,25 @@ impl Server {
     fn on_record(&mut self, kind: ContentType, body: &[u8], given: &mut Given<'_>) -> Result<(), Cause> {
         let state = mem::replace(&mut self.state, State::Failed);
         self.state = match (state, kind) {
-            (State::ExpectHello, ContentType::Handshake) => self.on_hello(body, given)?,
-            (State::ExpectFinished(pending), ContentType::ChangeCipherSpec) => {
-                self.on_change_cipher_spec(pending, body)?
+            (State::ExpectHello, ContentType::Handshake) => self.on_hello(None, body, given)?,
+            (State::ExpectSecondHello(retry), ContentType::Handshake) => {
+                self.on_hello(Some(retry), body, given)?
             }
-            (state @ State::ExpectHello, ContentType::Alert) => {
+            (State::ExpectSecondHello(mut retry), ContentType::ChangeCipherSpec) => {
+                self.on_change_cipher_spec(&mut retry.changed_cipher_spec, body)?;
+                State::ExpectSecondHello(retry)
+            }
+            (State::ExpectFinished(mut pending), ContentType::ChangeCipherSpec) => {
+                self.on_change_cipher_spec(&mut pending.changed_cipher_spec, body)?;
+                State::ExpectFinished(pending)
+            }
+            (State::ExpectSecondHello(mut retry), ContentType::ApplicationData)
+                if HEADER + body.len() <= retry.early_data && !self.handshake.is_amid() =>
+            {
+                retry.early_data -= HEADER + body.len();
+                State::ExpectSecondHello(retry)
+            }
+            (state @ (State::ExpectHello | State::ExpectSecondHello(_)), ContentType::Alert) => {
                 self.on_alert(body, given.out)?;
                 state
             }
@@ -244,6 +262,9 @@ impl Server {
             }
             (State::Failed, _) => State::Failed,
             (State::ExpectHello, _) => return Err(Cause::Unexpected("a record before its hello")),
+            (State::ExpectSecondHello(_), _) => {
+                return Err(Cause::Unexpected("a record before its second hello"));
+            }
             (_, ContentType::ChangeCipherSpec) => {
                 return Err(Cause::Unexpected("a ChangeCipherSpec out of place"));
             }
@@ -252,22 +273,30 @@ impl Server {
         Ok(())
     }
 
-    fn on_hello(&mut self, body: &[u8], given: &mut Given<'_>) -> Result<State, Cause> {
+    fn on_hello(
+        &mut self,
+        retry: Option<Box<Retry>>,
+        body: &[u8],
+        given: &mut Given<'_>,
+    ) -> Result<State, Cause> {
         let Some(hello) = self.handshake.push(body, Expected::CLIENT_HELLO)? else {
-            return Ok(State::ExpectHello);
+            return Ok(retry.map_or(State::ExpectHello, State::ExpectSecondHello));
         };
-        let (pending, write) = answer(&hello, given.psk, given.entropy, given.out)?;
-        self.write = Some(write);
-        Ok(State::ExpectFinished(pending))
+        Ok(match answer(&hello, retry.as_deref(), given.psk, given.entropy, given.out)? {
+            Answer::Retry(retry) => State::ExpectSecondHello(retry),
+            Answer::Flight(pending, write) => {
+                self.write = Some(write);
+                State::ExpectFinished(pending)
+            }
+        })
     }
 
     /// Dropped, once, if it is what middleboxes want to see (RFC 8446 section D.4).
-    fn on_change_cipher_spec(&mut self, mut pending: Box<Pending>, body: &[u8]) -> Result<State, Cause> {
-        if body != [1] || pending.changed_cipher_spec || self.handshake.is_amid() {
+    fn on_change_cipher_spec(&mut self, came: &mut bool, body: &[u8]) -> Result<(), Cause> {
+        if body != [1] || mem::replace(came, true) || self.handshake.is_amid() {
             return Err(Cause::Unexpected("a ChangeCipherSpec out of place"));
         }
-        pending.changed_cipher_spec = true;
-        Ok(State::ExpectFinished(pending))
+        Ok(())
     }
 
     fn on_handshake_ciphertext(
@@ -420,6 +449,7 @@ impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
             State::ExpectHello => "ExpectHello",
+            State::ExpectSecondHello(_) => "ExpectSecondHello",
             State::ExpectFinished(_) => "ExpectFinished",
             State::Connected(_) => "Connected",
             State::Failed => "Failed",

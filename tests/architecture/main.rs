@@ -58,6 +58,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("hkdf", &["tls"]),
     ("hmac", &["tls"]),
     ("p256", &["tls"]),
+    ("p384", &["tls"]),
     ("x25519_dalek", &["tls"]),
     ("embedded_tls", &["tools"]),
     ("embedded_io", &["tools"]),

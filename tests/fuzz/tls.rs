@@ -7,7 +7,9 @@
 #[allow(dead_code, reason = "the unit tests use the rest")]
 mod client;
 
-use client::{AES, ALERT, CHACHA, CHANGE_CIPHER_SPEC, Client, DATA, HANDSHAKE, Hello, SECP256R1, X25519};
+use client::{
+    AES, ALERT, CHACHA, CHANGE_CIPHER_SPEC, Client, DATA, HANDSHAKE, Hello, SECP256R1, SECP384R1, X25519,
+};
 use pacelet::tls::{Alert, Cause, Failure, Psk, RECORD_TEXT, Server};
 use rand_core::{CryptoRng, RngCore};
 
@@ -123,7 +125,7 @@ fn hello() {
 /// Hellos that are changed before they are put together, so that lengths and binders fit.
 #[test]
 fn hello_parts() {
-    let mut accepted = 0;
+    let (mut accepted, mut accepted_again) = (0, 0);
     // The input is what contents are drawn from.
     run(
         "hello_parts",
@@ -142,7 +144,12 @@ fn hello_parts() {
                     let length = (message.len() - 4) as u32;
                     message[1..4].copy_from_slice(&length.to_be_bytes()[1..]);
                 }
-                client::sign(&mut message, hello.identities.map_or(0, |all| all.len()), &KEY);
+                client::sign(
+                    &Default::default(),
+                    &mut message,
+                    hello.identities.as_ref().map_or(0, Vec::len),
+                    &KEY,
+                );
             }
             let pieces = 1 + rng.below(RECORD_TEXT);
             let bytes: Vec<u8> =
@@ -157,6 +164,9 @@ fn hello_parts() {
                     };
                     assert!(promised as usize > message.len(), "a whole hello is not answered");
                 }
+                Ok(()) if host.out.get(11..15) == Some(&[0xcf, 0x21, 0xad, 0x74]) => {
+                    accepted_again += u32::from(second_hello(&mut host, hello, &message, input, rng));
+                }
                 Ok(()) => {
                     let flight = host.sent();
                     if chose_our_share(&message, &flight) {
@@ -167,14 +177,37 @@ fn hello_parts() {
             }
         },
     );
-    println!("{accepted} of them were accepted");
-    assert!(accepted > 0, "the changes break everything");
+    println!("{accepted} of them were accepted, and {accepted_again} second hellos");
+    assert!(accepted > 0 && accepted_again > 0, "the changes break everything");
+}
+
+/// Answers a HelloRetryRequest with what may be a right second hello; whether it was accepted.
+fn second_hello(host: &mut Host, mut hello: Hello, first: &[u8], input: &[u8], rng: &mut Rng) -> bool {
+    let mut client = Client::new(&KEY, first);
+    let (group, before) = client.take_retry(&host.sent());
+    hello.remove(42);
+    hello.share_only(group);
+    if rng.one_in(2) {
+        change(&mut hello, input, rng);
+    }
+    let message = hello.message_after(&before);
+    if let Err(failure) = host.receive_in_pieces(&client::record(HANDSHAKE, &message), rng) {
+        check_refusal(host, &failure);
+        return false;
+    }
+    let flight = host.sent();
+    if !chose_our_share(&message, &flight) {
+        return false;
+    }
+    client.again(&message);
+    client.take_flight(&flight);
+    true
 }
 
 /// Whether the share that the server took is one whose private key the client knows.
 fn chose_our_share(message: &[u8], flight: &[u8]) -> bool {
     let contains = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
-    [SECP256R1, X25519].iter().any(|&group| {
+    [SECP256R1, SECP384R1, X25519].iter().any(|&group| {
         let entry = [&group.to_be_bytes()[..], &client::list16(&client::share(group))].concat();
         // key_share in a ServerHello, up to the length of the server's share, which is as long.
         let chosen = [&[0, 51, 0, entry.len() as u8][..], &entry[..4]].concat();
@@ -213,7 +246,7 @@ fn change(hello: &mut Hello, input: &[u8], rng: &mut Rng) {
             // Two shares, in either order, perhaps for one group or with nonsense.
             let mut shares = Vec::new();
             for _ in 0..rng.below(4) {
-                let group = *rng.pick(&[SECP256R1, X25519, 0x0018, 0x0a0a]);
+                let group = *rng.pick(&[SECP256R1, X25519, SECP384R1, 0x0a0a]);
                 let share = if rng.one_in(2) { client::share(group) } else { input.to_vec() };
                 shares.extend(group.to_be_bytes());
                 shares.extend(client::list16(&share));

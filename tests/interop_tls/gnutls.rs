@@ -69,6 +69,15 @@ fn gnutls_priorities() {
         "PERFORMANCE:+DHE-PSK:+PSK",
         "NORMAL:+DHE-PSK",
         "NORMAL:+ECDHE-PSK",
+        // The key alone.
+        "NORMAL:+PSK",
+        // secp384r1 is all that there is in common.
+        "SECURE192:+DHE-PSK:+PSK",
+        "SECURE256:+DHE-PSK:+PSK",
+        // The share comes only when it is asked for: each group.
+        "NORMAL:-GROUP-ALL:+GROUP-SECP521R1:+GROUP-SECP384R1:+DHE-PSK",
+        "NORMAL:-GROUP-ALL:+GROUP-SECP521R1:+GROUP-SECP256R1:+DHE-PSK:+PSK",
+        "NORMAL:-GROUP-ALL:+GROUP-X448:+GROUP-X25519:+DHE-PSK:%DISABLE_TLS13_COMPAT_MODE",
         // A FIPS crypto policy, in short.
         "NORMAL:-CHACHA20-POLY1305:-GROUP-X25519:-GROUP-X448:+DHE-PSK:+PSK",
         "NORMAL:-GROUP-ALL:+GROUP-X25519:+DHE-PSK:+PSK",
@@ -184,7 +193,7 @@ fn gnutls_has_nothing_in_common() {
         ),
         ("NORMAL", Alert::HANDSHAKE_FAILURE, "Received alert [40]", "no pre-shared key"),
         (
-            "NORMAL:-GROUP-ALL:+GROUP-X448:+DHE-PSK:+PSK",
+            "NORMAL:-GROUP-ALL:+GROUP-X448:+DHE-PSK",
             Alert::HANDSHAKE_FAILURE,
             "Received alert [40]",
             "no common group",

@@ -19,7 +19,7 @@ fn openssl_suites_groups_and_key_sizes() {
         return;
     }
     for suite in ["TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_GCM_SHA256"] {
-        for group in ["P-256", "X25519"] {
+        for group in ["P-256", "P-384", "X25519", "P-521:P-256", "X448:P-384"] {
             for size in [1, 32, 512] {
                 println!("{suite} {group}, key of {size} bytes");
                 let (key, data) = (vec![9; size], data(100_000));

@@ -18,6 +18,7 @@ pub const AES: u16 = 0x1301;
 pub const CHACHA: u16 = 0x1303;
 
 pub const SECP256R1: u16 = 0x0017;
+pub const SECP384R1: u16 = 0x0018;
 pub const X25519: u16 = 0x001d;
 
 /// A fixed private key serves as well as any.
@@ -49,7 +50,7 @@ impl Hello {
             suites: vec![0x1302, suite],
             compression: vec![0],
             extensions: vec![
-                (10, list16(&[SECP256R1, 0x0018, X25519].map(u16::to_be_bytes).concat())),
+                (10, list16(&[SECP256R1, SECP384R1, X25519].map(u16::to_be_bytes).concat())),
                 (13, list16(&[4, 3])),
                 (43, list8(&[3, 4, 3, 3])),
                 (45, list8(&[1, 0])),
@@ -72,8 +73,18 @@ impl Hello {
         self.extensions.retain(|(its, _)| *its != number);
     }
 
+    /// Replaces the key shares by one for this group.
+    pub fn share_only(&mut self, group: u16) {
+        self.set(51, list16(&[group.to_be_bytes().to_vec(), list16(&share(group))].concat()));
+    }
+
     /// The message, with the right binders.
     pub fn message(&self) -> Vec<u8> {
+        self.message_after(&Sha256::new())
+    }
+
+    /// The same as a second hello: the transcript has what came before.
+    pub fn message_after(&self, before: &Sha256) -> Vec<u8> {
         let mut body = self.legacy_version.to_be_bytes().to_vec();
         body.extend([0x77; 32]);
         body.extend(list8(&self.session_id));
@@ -95,17 +106,18 @@ impl Hello {
         }
         body.extend(list16(&extensions));
         let mut message = message(1, &body);
-        sign(&mut message, binders, &self.key);
+        sign(before, &mut message, binders, &self.key);
         message
     }
 }
 
-/// Puts the right binders at the end of a hello that ends with `count` of them.
-pub fn sign(message: &mut [u8], count: usize, key: &[u8]) {
+/// Puts the right binders at the end of a hello that ends with `count` of them; `before` is the transcript
+/// before it.
+pub fn sign(before: &Sha256, message: &mut [u8], count: usize, key: &[u8]) {
     let Some(covered) = message.len().checked_sub(2 + 33 * count) else { return };
     let early = extract(&[0; 32], key);
     let binder_key = expand(&early, "ext binder", &Sha256::digest([]), 32);
-    let binder = finished(&binder_key, &Sha256::digest(&message[..covered]));
+    let binder = finished(&binder_key, &before.clone().chain_update(&message[..covered]).finalize());
     for at in 0..count {
         message[covered + 3 + 33 * at..][..32].copy_from_slice(&binder);
     }
@@ -118,6 +130,10 @@ pub fn share(group: u16) -> Vec<u8> {
             let secret = p256::SecretKey::from_slice(&PRIVATE).expect("a scalar of the group");
             p256::EncodedPoint::from(secret.public_key()).as_bytes().to_vec()
         }
+        SECP384R1 => {
+            let secret = p384::SecretKey::from_slice(&[0x42; 48]).expect("a scalar of the group");
+            p384::EncodedPoint::from(secret.public_key()).as_bytes().to_vec()
+        }
         X25519 => x25519_dalek::x25519(PRIVATE, x25519_dalek::X25519_BASEPOINT_BYTES).to_vec(),
         _ => vec![0xab; 32],
     }
@@ -129,6 +145,13 @@ fn agree(group: u16, share: &[u8]) -> Vec<u8> {
             let secret = p256::SecretKey::from_slice(&PRIVATE).expect("a scalar of the group");
             let public = p256::PublicKey::from_sec1_bytes(share).expect("a point of the curve");
             p256::ecdh::diffie_hellman(secret.to_nonzero_scalar(), public.as_affine())
+                .raw_secret_bytes()
+                .to_vec()
+        }
+        SECP384R1 => {
+            let secret = p384::SecretKey::from_slice(&[0x42; 48]).expect("a scalar of the group");
+            let public = p384::PublicKey::from_sec1_bytes(share).expect("a point of the curve");
+            p384::ecdh::diffie_hellman(secret.to_nonzero_scalar(), public.as_affine())
                 .raw_secret_bytes()
                 .to_vec()
         }
@@ -148,8 +171,10 @@ pub struct Client {
     pub write: Option<Keys>,
     next_write: Option<Keys>,
     pub suite: u16,
+    /// 0 if the key stands alone.
     pub group: u16,
     pub identity: u16,
+    retried: bool,
 }
 
 impl Client {
@@ -166,7 +191,45 @@ impl Client {
             suite: 0,
             group: 0,
             identity: 0,
+            retried: false,
         }
+    }
+
+    /// Takes a HelloRetryRequest; gives the group that it asks for, and what a second hello's binder covers
+    /// beside it.
+    pub fn take_retry(&mut self, bytes: &[u8]) -> (u16, Sha256) {
+        let mut records = records(bytes).into_iter();
+        let (kind, request) = records.next().expect("a HelloRetryRequest");
+        let suite = self.suite_of(&request);
+        let random = Sha256::digest(b"HelloRetryRequest");
+        assert_eq!((kind, &request[6..38]), (HANDSHAKE, &random[..]));
+        let extensions = &request[39 + self.session_id.len() + 3..];
+        let [0, 12, 0, 43, 0, 2, 3, 4, 0, 51, 0, 2, high, low] = extensions else {
+            panic!("{extensions:x?}")
+        };
+        let first = core::mem::take(&mut self.transcript).finalize();
+        self.transcript = Sha256::new_with_prefix(message(254, &first)).chain_update(&request);
+        if !self.session_id.is_empty() {
+            assert_eq!(records.next(), Some((CHANGE_CIPHER_SPEC, vec![1])));
+        }
+        assert_eq!(records.next(), None);
+        (self.suite, self.retried) = (suite, true);
+        (u16::from_be_bytes([*high, *low]), self.transcript.clone())
+    }
+
+    /// Sends a second hello.
+    pub fn again(&mut self, hello: &[u8]) {
+        self.transcript.update(hello);
+    }
+
+    /// The suite, and the form of what a ServerHello begins with.
+    fn suite_of(&self, hello: &[u8]) -> u16 {
+        let length = hello.len() - 4;
+        assert_eq!(hello[..6], [2, 0, 0, length as u8, 3, 3]);
+        let (session_id, rest) = hello[39..].split_at(hello[38].into());
+        assert_eq!(session_id, self.session_id);
+        assert_eq!(rest[2], 0);
+        u16::from_be_bytes([rest[0], rest[1]])
     }
 
     /// Takes the server's whole flight.
@@ -176,7 +239,7 @@ impl Client {
         assert_eq!(kind, HANDSHAKE);
         let shared = self.server_hello(&hello);
         let mut next = records.next().expect("more than a ServerHello");
-        if !self.session_id.is_empty() {
+        if !self.session_id.is_empty() && !self.retried {
             assert_eq!(next, (CHANGE_CIPHER_SPEC, vec![1]));
             next = records.next().expect("an encrypted record");
         }
@@ -207,12 +270,10 @@ impl Client {
     /// Checks a ServerHello and gives the result of the key exchange.
     fn server_hello(&mut self, hello: &[u8]) -> Vec<u8> {
         self.transcript.update(hello);
-        let length = hello.len() - 4;
-        assert_eq!(hello[..6], [2, 0, 0, length as u8, 3, 3]);
-        let (session_id, rest) = hello[39..].split_at(hello[38].into());
-        assert_eq!(session_id, self.session_id);
-        self.suite = u16::from_be_bytes([rest[0], rest[1]]);
-        assert_eq!(rest[2], 0);
+        let suite = self.suite_of(hello);
+        assert!(!self.retried || suite == self.suite, "another suite than in the HelloRetryRequest");
+        self.suite = suite;
+        let rest = &hello[39 + self.session_id.len()..];
         let mut extensions = &rest[5..];
         assert_eq!(extensions.len(), u16::from_be_bytes([rest[3], rest[4]]).into());
         let mut shared = None;
@@ -233,8 +294,16 @@ impl Client {
             seen.push(number);
         }
         seen.sort_unstable();
-        assert_eq!(seen, [41, 43, 51]);
-        shared.expect("a key share")
+        match shared {
+            Some(shared) => {
+                assert_eq!(seen, [41, 43, 51]);
+                shared
+            }
+            None => {
+                assert_eq!(seen, [41, 43]);
+                vec![0; 32]
+            }
+        }
     }
 
     /// The Finished message.

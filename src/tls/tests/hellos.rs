@@ -219,7 +219,27 @@ fn missing_extensions() {
     missing("supported_groups", |hello| {
         hello.remove(10);
         hello.remove(51);
+        hello.set(45, list8(&[1]));
     });
+    // One without the other is not allowed, even if neither is needed.
+    for modes in [&[0][..], &[0, 1]] {
+        expect(
+            changed(|hello| {
+                hello.remove(10);
+                hello.set(45, list8(modes))
+            }),
+            Alert::MISSING_EXTENSION,
+            "supported_groups",
+        );
+        expect(
+            changed(|hello| {
+                hello.remove(51);
+                hello.set(45, list8(modes))
+            }),
+            Alert::MISSING_EXTENSION,
+            "key_share",
+        );
+    }
     missing("supported_groups", |hello| {
         hello.identities = None;
         hello.remove(10);
@@ -241,16 +261,45 @@ fn nothing_in_common() {
     let nothing = |words, change: fn(&mut Hello)| expect(changed(change), Alert::HANDSHAKE_FAILURE, words);
     nothing("no common cipher suite", |hello| hello.suites = vec![0x1302, 0x1304, 0x00ab]);
     nothing("no pre-shared key", |hello| hello.identities = None);
-    nothing("without a key exchange", |hello| hello.set(45, list8(&[0])));
-    nothing("without a key exchange", |hello| hello.set(45, list8(&[0, 2, 255])));
+    nothing("no common key exchange", |hello| hello.set(45, list8(&[2, 255])));
     nothing("no common group", |hello| {
-        hello.set(10, list16(&[0, 0x18, 0, 0x1e]));
+        hello.set(10, list16(&[0, 0x19, 0, 0x1e]));
+        hello.set(45, list8(&[1]));
         hello.set(51, list16(&[]));
     });
-    nothing("no key share", |hello| hello.set(51, list16(&[])));
-    nothing("no key share", |hello| {
-        hello.set(51, list16(&[vec![0, 0x18], list16(&[4; 97])].concat()));
+}
+
+/// `psk_ke`: only if nothing better is offered.
+#[test]
+fn a_key_that_stands_alone() {
+    let group = |change: fn(&mut Hello)| {
+        let mut hello = ordinary();
+        change(&mut hello);
+        connected(&hello).1.group
+    };
+    assert_eq!(group(|hello| hello.set(45, list8(&[0, 1]))), X25519);
+    assert_eq!(group(|hello| hello.set(45, list8(&[0]))), 0);
+    assert_eq!(group(|hello| hello.set(45, list8(&[2, 0, 255]))), 0);
+    let without = |hello: &mut Hello| {
+        hello.remove(10);
+        hello.remove(51);
+    };
+    let mut hello = ordinary();
+    without(&mut hello);
+    assert_eq!(connected(&hello).1.group, 0);
+    assert_eq!(
+        group(|hello| {
+            hello.set(10, list16(&[0, 0x1e, 0, 0x19]));
+            hello.set(51, list16(&[vec![0, 0x1e], list16(&[5; 56])].concat()));
+        }),
+        0
+    );
+    // Bad shares are bad also where none is needed.
+    let failure = changed(|hello| {
+        hello.set(45, list8(&[0]));
+        hello.set(51, list16(&[vec![0, 0x1e], list16(&[5; 56])].concat()));
     });
+    expect(failure, Alert::ILLEGAL_PARAMETER, "does not list");
 }
 
 #[test]
@@ -264,7 +313,10 @@ fn shares_that_are_not_allowed() {
     illegal("does not list", entry(0x001e, &[1; 56]));
     illegal("does not list", [entry(X25519, &good), entry(0x0a0a, &[0])].concat());
     illegal("two key shares", [entry(X25519, &good), entry(X25519, &good)].concat());
-    illegal("two key shares", [entry(X25519, &good), entry(0x18, &[4]), entry(0x18, &[5])].concat());
+    illegal(
+        "two key shares",
+        [entry(X25519, &good), entry(SECP384R1, &[4]), entry(SECP384R1, &[5])].concat(),
+    );
 
     for length in [0, 1, 31, 33, 65] {
         illegal("not 32 bytes", entry(X25519, &vec![9; length]));
@@ -284,22 +336,35 @@ fn shares_that_are_not_allowed() {
         illegal("small order", entry(X25519, &point));
     }
 
-    let good = share(SECP256R1);
-    let mut off_curve = good.clone();
-    off_curve[64] ^= 1;
-    let mut compressed = good[..33].to_vec();
-    compressed[0] = 2 + (good[64] & 1);
-    let mut hybrid = good.clone();
-    hybrid[0] = 6 + (good[64] & 1);
-    let longer = [&good[..], &[0]].concat();
-    let mut zero = vec![0; 65];
-    zero[0] = 4;
-    let mut beyond_the_field = vec![0xff; 65];
-    beyond_the_field[0] = 4;
-    for share in
-        [&off_curve[..], &compressed, &hybrid, &longer, &zero, &beyond_the_field, &good[..64], &[0], &[]]
-    {
-        illegal("no point of the curve", entry(SECP256R1, share));
+    for group in [SECP256R1, SECP384R1] {
+        let good = share(group);
+        let last = good.len() - 1;
+        let mut off_curve = good.clone();
+        off_curve[last] ^= 1;
+        let mut compressed = good[..=last / 2].to_vec();
+        compressed[0] = 2 + (good[last] & 1);
+        let mut hybrid = good.clone();
+        hybrid[0] = 6 + (good[last] & 1);
+        let longer = [&good[..], &[0]].concat();
+        let mut zero = vec![0; good.len()];
+        zero[0] = 4;
+        let mut beyond_the_field = vec![0xff; good.len()];
+        beyond_the_field[0] = 4;
+        let shorter = &good[..last];
+        for share in [
+            &off_curve[..],
+            &compressed,
+            &hybrid,
+            &longer,
+            &zero,
+            &beyond_the_field,
+            shorter,
+            &[4],
+            &[0],
+            &[],
+        ] {
+            illegal("no point of its curve", entry(group, share));
+        }
     }
 }
 

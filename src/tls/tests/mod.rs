@@ -5,6 +5,7 @@ mod client;
 mod hellos;
 mod key_update;
 mod records;
+mod retry;
 
 use rand_core::{CryptoRng, RngCore};
 
@@ -136,7 +137,7 @@ fn ordinary() -> Hello {
 #[test]
 fn suites_groups_and_keys() {
     for suite in [AES, CHACHA] {
-        for group in [SECP256R1, X25519] {
+        for group in [SECP256R1, SECP384R1, X25519] {
             for key in [&[1][..], &[0; 64], &[5; 65], &[9; 4096], &[3; Psk::MAX]] {
                 let (mut host, mut client) = connected(&Hello::new(key, suite, group));
                 assert_eq!((client.suite, client.group, client.identity), (suite, group, 0));
