@@ -26,8 +26,8 @@ const OPERATIONS: u64 = 200;
 const REST: u64 = 25 * MINUTE;
 /// By then the daemon has ended, whatever the cluster does.
 const END: u64 = 20 * MINUTE;
-/// What the daemon may hold at rest beyond what it held after its first ten minutes: nothing grows with time. In
-/// bytes.
+/// What the daemon may hold at rest beyond what it held after its first ten minutes, with both controllers there:
+/// nothing grows with time. In bytes.
 const GROWTH: isize = 16 * 1024;
 /// What the daemon may hold with two idle connections, and no resources, in bytes.
 const IDLE: isize = 32 * 1024;
@@ -391,7 +391,10 @@ impl Play {
         self.world.oracle.overdue(self.world.now)?;
         let passed = self.passed();
         if passed >= 10 * MINUTE {
-            self.early_memory.get_or_insert(memory::live());
+            // As at rest: what a connection needs is no growth.
+            if self.controllers.iter().all(|controller| controller.is_registered) {
+                self.early_memory.get_or_insert(memory::live());
+            }
             self.see_to_what_is_missing();
         }
         match self.phase {
@@ -410,8 +413,8 @@ impl Play {
             }
             Phase::Rest if self.world.oracle.known_operations() == 0 && self.world.oracle.is_idle() => {
                 self.memory = memory::live();
-                let early = self.early_memory.unwrap_or(isize::MAX);
-                check_memory("at rest", self.memory, IDLE.min(early + GROWTH))?;
+                let early = self.early_memory.map_or(IDLE, |early| early + GROWTH);
+                check_memory("at rest", self.memory, IDLE.min(early))?;
                 self.phase = Phase::Empty;
                 self.leave(0);
                 self.leave(1);
