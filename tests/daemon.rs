@@ -231,6 +231,20 @@ fn an_address_that_cannot_be_had_is_status_100() {
 }
 
 #[test]
+fn a_port_that_is_given_up_in_time_is_had() {
+    let place = Place::new("predecessor");
+    place.write_key(KEY);
+    let predecessor = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = predecessor.local_addr().unwrap().port();
+    let daemon = Daemon::start(&place, |command| {
+        command.env("PCMK_remote_port", port.to_string());
+    });
+    daemon.wait_for("trying again for 3 s");
+    drop(predecessor);
+    daemon.wait_for("successfully started");
+}
+
+#[test]
 fn sigterm_is_an_orderly_end_and_sigint_is_not() {
     use rustix::process::Signal;
     let place = Place::new("signals");

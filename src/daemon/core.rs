@@ -18,6 +18,7 @@ use crate::remote::{ConnId, Connection};
 use crate::time::{Instant, Now};
 use crate::tls::Psk;
 
+use super::port::{PATIENCE, Port};
 use super::shutdown::Shutdown;
 
 /// What the daemon's exit status says (daemon-lifecycle.md section 7).
@@ -49,8 +50,13 @@ pub enum Event<'a> {
     Key(Option<&'a [u8]>),
     /// The listener asked for by [`Effect::Listen`] accepts connections.
     Listening,
-    /// It could not be opened; the reason names address, port and error.
-    ListenFailed(String),
+    /// It could not be opened.
+    ListenFailed {
+        /// Address, port and error.
+        reason: String,
+        /// Somebody else has the port now (EADDRINUSE).
+        taken: bool,
+    },
     /// A TCP connection was accepted.
     Accepted {
         /// Its number.
@@ -150,7 +156,7 @@ pub struct Core {
     pub(super) started: Instant,
     pub(super) last_call: u32,
     pub(super) last_message: u64,
-    asked_to_listen: bool,
+    port: Port,
 }
 
 impl Core {
@@ -169,7 +175,7 @@ impl Core {
             started: Instant::default(),
             last_call: 0,
             last_message: 0,
-            asked_to_listen: false,
+            port: Port::default(),
         }
     }
 
@@ -180,12 +186,20 @@ impl Core {
                 self.started = now.mono;
                 self.log(line!(Notice, "Starting Pacemaker remote executor"));
             }
-            Event::Key(key) => self.key_changed(key),
+            Event::Key(key) => self.key_changed(key, now),
             Event::Listening => self.log(line!(
                 Notice,
                 "Pacemaker remote executor successfully started and accepting connections"
             )),
-            Event::ListenFailed(reason) => {
+            Event::ListenFailed { reason, taken } => {
+                match taken.then(|| self.port.refused(now.mono)).flatten() {
+                    Some(1) => {
+                        let seconds = PATIENCE / 1000;
+                        return self.log(line!(Info, "{reason}: trying again for {seconds} s"));
+                    }
+                    Some(_) => return,
+                    None => {}
+                }
                 self.log(line!(
                     Crit,
                     "Failed to create TLS listener: shutting down and staying down: {reason}"
@@ -225,7 +239,8 @@ impl Core {
     /// When to send [`Event::Wake`] if nothing else happens before.
     pub fn deadline(&self) -> Option<Instant> {
         let connections = self.connections.values().filter_map(|connection| connection.deadline());
-        connections.chain(self.executor.deadline()).chain(self.shutdown.deadline()).min()
+        let own = self.port.deadline().into_iter().chain(self.shutdown.deadline());
+        connections.chain(self.executor.deadline()).chain(own).min()
     }
 
     /// The bytes that wait for a connection's socket; empty when none do or it is unknown.
@@ -236,12 +251,11 @@ impl Core {
 
     /// Without a key no handshake can succeed, and a failed one is never tried again by the cluster node
     /// that made it (remote-protocol.md section 5.3): the port stays closed until there is one.
-    fn key_changed(&mut self, key: Option<&[u8]>) {
+    fn key_changed(&mut self, key: Option<&[u8]>, now: Now) {
         match (key.and_then(|bytes| Psk::new(bytes).ok()), &self.key) {
             (Some(key), _) => {
                 self.key = Some(key);
-                if !self.asked_to_listen && !self.shutdown.has_begun() {
-                    self.asked_to_listen = true;
+                if !self.shutdown.has_begun() && self.port.ask(now.mono) {
                     self.effects.push_back(Effect::Listen);
                 }
             }
@@ -265,6 +279,9 @@ impl Core {
             .collect();
         for (conn, fault) in overdue {
             self.fail(conn, &fault, now);
+        }
+        if self.port.is_due(now.mono) && !self.shutdown.has_begun() {
+            self.effects.push_back(Effect::Listen);
         }
         if self.shutdown.deadline().is_some_and(|at| at <= now.mono) {
             self.shutdown_unanswered();

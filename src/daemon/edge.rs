@@ -29,7 +29,7 @@ use crate::sys::child::{Child, Children, Handle, Happening};
 use crate::sys::entropy::{self, Entropy};
 use crate::sys::reactor::{Notifier, Reactor, Timer, sleep_until};
 use crate::sys::signal::{Signal, Signals};
-use crate::sys::socket::{self, Listener};
+use crate::sys::socket::{self, ListenFailure, Listener};
 use crate::sys::{Errno, clock, image};
 
 use super::core::{Core, Effect, Event, ExitCode};
@@ -234,7 +234,8 @@ impl Edge {
 /// The listener.
 impl Edge {
     fn listen(self: &Rc<Self>) {
-        let addresses = self.addresses.as_ref().map_err(String::clone);
+        let unknown = |reason: &String| ListenFailure { reason: reason.clone(), taken: false };
+        let addresses = self.addresses.as_ref().map_err(unknown);
         match addresses.and_then(|addresses| Listener::open(&self.reactor, addresses)) {
             Ok(listener) => {
                 self.log(&line!(Info, "Listening on {}", listener.address()));
@@ -242,7 +243,7 @@ impl Edge {
                 self.accepting.replace(Some(task));
                 self.handle(Event::Listening);
             }
-            Err(reason) => self.handle(Event::ListenFailed(reason)),
+            Err(ListenFailure { reason, taken }) => self.handle(Event::ListenFailed { reason, taken }),
         }
     }
 

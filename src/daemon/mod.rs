@@ -8,6 +8,7 @@ mod core;
 mod edge;
 mod key;
 mod log;
+mod port;
 mod requests;
 mod run;
 mod shutdown;

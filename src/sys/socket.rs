@@ -50,28 +50,39 @@ pub struct Listener {
     address: SocketAddr,
 }
 
+/// Why nothing could be listened on.
+#[derive(Debug)]
+pub struct ListenFailure {
+    /// What failed on each address, for people.
+    pub reason: String,
+    /// Somebody else has the port of one of them now (EADDRINUSE).
+    pub taken: bool,
+}
+
 impl Listener {
     /// Listens on the first address that can be had, all IPv6 ones before all IPv4 ones.
     ///
     /// # Errors
-    /// What failed on each address, for people.
-    pub fn open(reactor: &Rc<Reactor>, addresses: &[SocketAddr]) -> Result<Self, String> {
-        let mut failures = String::new();
+    /// What failed on each address.
+    pub fn open(reactor: &Rc<Reactor>, addresses: &[SocketAddr]) -> Result<Self, ListenFailure> {
+        let mut failure = ListenFailure { reason: String::new(), taken: false };
         let six = addresses.iter().filter(|address| address.is_ipv6());
         let four = addresses.iter().filter(|address| address.is_ipv4());
         for &address in six.chain(four) {
             match listen(reactor, address) {
                 Ok(source) => return Ok(Self { address: local_address(&source, address), source }),
                 Err((step, errno)) => {
-                    let separator = if failures.is_empty() { "" } else { "; " };
-                    let _ = write!(failures, "{separator}{address}: {step}: {}", io::Error::from(errno));
+                    failure.taken |= errno == Errno::ADDRINUSE;
+                    let separator = if failure.reason.is_empty() { "" } else { "; " };
+                    let _ =
+                        write!(failure.reason, "{separator}{address}: {step}: {}", io::Error::from(errno));
                 }
             }
         }
-        if failures.is_empty() {
-            failures.push_str("the configured name has no address");
+        if failure.reason.is_empty() {
+            failure.reason.push_str("the configured name has no address");
         }
-        Err(failures)
+        Err(failure)
     }
 
     /// Where it listens, with the real port if port 0 was asked for.

@@ -51,15 +51,37 @@ fn a_port_that_cannot_be_opened_is_fatal() {
     world.tell(Event::Start).unwrap();
     world.lines.clear();
     world.oracle.cannot_listen();
-    world.tell(Event::ListenFailed("[::]:3121: Address in use".into())).unwrap();
+    world.tell(failure(false)).unwrap();
     assert_eq!(world.exited, Some(ExitCode::Fatal));
     assert_eq!(
         lines(&mut world),
         [
-            "crit: Failed to create TLS listener: shutting down and staying down: [::]:3121: Address in use",
+            "crit: Failed to create TLS listener: shutting down and staying down: [::]:3121: bind: why",
             "info: Terminating with 0 clients"
         ]
     );
+}
+
+fn failure(taken: bool) -> Event<'static> {
+    Event::ListenFailed { reason: "[::]:3121: bind: why".into(), taken }
+}
+
+#[test]
+fn a_port_that_a_predecessor_still_holds_is_waited_for() {
+    let mut bench = Bench::new();
+    bench.world.tell(failure(true)).unwrap();
+    assert_eq!(bench.world.exited, None);
+    bench.world.lines.clear();
+    bench.pass(100);
+    // It was free, which the world says to every question.
+    assert_eq!(
+        lines(&mut bench.world),
+        ["notice: Pacemaker remote executor successfully started and accepting connections"]
+    );
+    bench.pass(10_000);
+    bench.world.oracle.cannot_listen();
+    bench.world.tell(failure(true)).unwrap();
+    assert_eq!(bench.world.exited, Some(ExitCode::Fatal));
 }
 
 #[test]

@@ -147,7 +147,8 @@ fn last_bytes_survive_a_close_in_the_middle_of_the_peers() {
 fn an_address_that_cannot_be_had_is_named() {
     let reactor = Reactor::new().unwrap();
     let taken = Listener::open(&reactor, &resolve("127.0.0.1", 0).unwrap()).unwrap();
-    let reason = Listener::open(&reactor, &[taken.address()]).unwrap_err();
+    let ListenFailure { reason, taken: is_taken } = Listener::open(&reactor, &[taken.address()]).unwrap_err();
+    assert!(is_taken);
     assert!(reason.starts_with(&format!("{}: bind: Address", taken.address())), "{reason}");
     assert!(Listener::open(&reactor, &[]).is_err());
 }
@@ -159,7 +160,7 @@ fn ipv6_is_tried_first_and_ipv4_is_good_enough() {
     let addresses = ["192.0.2.1:0", "[2001:db8::1]:0", "127.0.0.1:0"].map(|text| text.parse().unwrap());
     let listener = Listener::open(&reactor, &addresses).unwrap();
     assert!(listener.address().is_ipv4());
-    let reason = Listener::open(&reactor, &addresses[..2]).unwrap_err();
+    let reason = Listener::open(&reactor, &addresses[..2]).unwrap_err().reason;
     let (six, four) = reason.split_once("; ").unwrap();
     assert!(six.starts_with("[2001:db8::1]:0: ") && four.starts_with("192.0.2.1:0: bind: "), "{reason}");
 }

@@ -1,0 +1,103 @@
+//! When to ask for the listener, and when to ask again.
+//!
+//! | state | a key | taken | deadline |
+//! |---|---|---|---|
+//! | closed | ask; asked | – | – |
+//! | asked | – | within [`PATIENCE`]: waiting; later: give up | – |
+//! | waiting | – | – | ask; asked |
+//!
+//! A daemon that was killed leaves children behind, and one that has not come as far as to close what it
+//! inherited holds the port for a moment: on a busy machine, a tenth of a second. Who is started right after
+//! that, and gives up, stays down for good (exit status 100). Stock does not meet this: it needs longer than
+//! that before it listens.
+#![forbid(unsafe_code)]
+
+use crate::time::Instant;
+
+/// For how long a port that somebody else has is asked for, in milliseconds.
+pub(super) const PATIENCE: u64 = 3_000;
+/// How often, in milliseconds.
+const INTERVAL: u64 = 20;
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum Port {
+    /// Nothing has been asked for.
+    #[default]
+    Closed,
+    /// The listener has been asked for, for the first time at `since`, and was refused so often.
+    Asked { since: Instant, refused: u32 },
+    /// It is to be asked for at `at`.
+    Waiting { since: Instant, at: Instant, refused: u32 },
+}
+
+impl Port {
+    /// There is a key: whether to ask for the listener now.
+    pub(super) fn ask(&mut self, now: Instant) -> bool {
+        let is_first = matches!(self, Self::Closed);
+        if is_first {
+            *self = Self::Asked { since: now, refused: 0 };
+        }
+        is_first
+    }
+
+    /// Somebody else has the port: how often that was so, or `None` if it has been so for too long.
+    pub(super) fn refused(&mut self, now: Instant) -> Option<u32> {
+        match *self {
+            Self::Asked { since, refused } if now.since(since) < PATIENCE => {
+                let refused = refused.saturating_add(1);
+                *self = Self::Waiting { since, at: now.after(INTERVAL), refused };
+                Some(refused)
+            }
+            _ => None,
+        }
+    }
+
+    /// When [`Port::is_due`] is to be asked.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match *self {
+            Self::Waiting { at, .. } => Some(at),
+            _ => None,
+        }
+    }
+
+    /// Whether to ask for the listener again, now.
+    pub(super) fn is_due(&mut self, now: Instant) -> bool {
+        match *self {
+            Self::Waiting { since, at, refused } if at <= now => {
+                *self = Self::Asked { since, refused };
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_millis(millis)
+    }
+
+    #[test]
+    fn patience_ends() {
+        let mut port = Port::default();
+        assert!(port.refused(at(0)).is_none() && !port.is_due(at(0)));
+        assert!(port.ask(at(0)) && !port.ask(at(1)));
+        assert!(!port.is_due(at(1)) && port.deadline().is_none());
+        let mut now = 0;
+        let mut count = 0;
+        while let Some(refused) = port.refused(at(now)) {
+            count += 1;
+            assert_eq!(refused, count);
+            // It is waiting: neither a new key nor a second answer to the same question asks.
+            assert!(!port.ask(at(now)) && port.refused(at(now)).is_none());
+            assert!(!port.is_due(at(now + INTERVAL - 1)));
+            now += INTERVAL;
+            assert_eq!(port.deadline(), Some(at(now)));
+            assert!(port.is_due(at(now)) && port.deadline().is_none());
+        }
+        assert_eq!(now, PATIENCE);
+    }
+}
