@@ -157,6 +157,8 @@ pub struct Core {
     pub(super) last_call: u32,
     pub(super) last_message: u64,
     port: Port,
+    /// [`Effect::Exit`] is on its way or has been told: the last effect.
+    has_ended: bool,
 }
 
 impl Core {
@@ -176,11 +178,16 @@ impl Core {
             last_call: 0,
             last_message: 0,
             port: Port::default(),
+            has_ended: false,
         }
     }
 
-    /// Takes note of an event. Events of connections that have been closed meanwhile are ignored.
+    /// Takes note of an event. Events of connections that have been closed meanwhile are ignored, and all
+    /// after the end.
     pub fn handle(&mut self, event: Event<'_>, now: Now, entropy: &mut dyn CryptoRngCore) {
+        if self.has_ended {
+            return;
+        }
         match event {
             Event::Start => {
                 self.started = now.mono;
@@ -230,8 +237,11 @@ impl Core {
             self.closing.remove(&conn);
         }
         let effect = self.effects.pop_front()?;
-        if let Effect::Close(conn) = effect {
-            self.closed = Some(conn);
+        match effect {
+            Effect::Close(conn) => self.closed = Some(conn),
+            // What else the last event led to has nobody left to carry it out.
+            Effect::Exit(_) => self.effects.clear(),
+            _ => {}
         }
         Some(effect)
     }
@@ -296,6 +306,7 @@ impl Core {
             self.effects.push_back(Effect::Close(conn));
         }
         self.effects.push_back(Effect::Exit(code));
+        self.has_ended = true;
     }
 
     pub(super) fn log(&mut self, line: Line) {
