@@ -1,5 +1,6 @@
 //! The daemon's end in all its ways (daemon-lifecycle.md section 6).
 
+use super::generate::Generator;
 use super::network::Path;
 use super::oracle::Checked;
 use super::random::Random;
@@ -60,6 +61,10 @@ impl Finale {
         match self {
             Self::Acknowledged | Self::Lost => {
                 play.ask(number, ack);
+                for name in Generator::RESOURCES {
+                    let stop = play.generator.execute(name.into(), "stop", 0);
+                    play.ask(number, Ask::Execute(stop));
+                }
                 play.ask(number, Ask::Unregister("web".into()));
                 play.world.timer(while_, LEAVE + number as u64);
             }

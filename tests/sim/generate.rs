@@ -89,7 +89,8 @@ impl Generator {
         self.execute(resource, action, interval)
     }
 
-    fn execute(&mut self, resource: String, action: &str, interval: u32) -> Execute {
+    /// A request for an operation.
+    pub fn execute(&mut self, resource: String, action: &str, interval: u32) -> Execute {
         self.last_serial += 1;
         let serial = self.last_serial.to_string();
         let random = &mut self.random;

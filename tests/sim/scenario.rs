@@ -78,7 +78,7 @@ pub struct Play {
     pub world: World,
     pub random: Random,
     pub controllers: [Controller; 2],
-    generator: Generator,
+    pub generator: Generator,
     phase: Phase,
     began: u64,
     takeovers: u64,
@@ -210,7 +210,9 @@ impl Play {
             self.ask(number, Ask::Poke);
         }
         let version = self.controllers[number].version;
-        self.ask(number, Ask::Register { version, provider: true });
+        // Tools of the cluster register, too, and serve nobody.
+        let provider = matches!(self.phase, Phase::End(_)) || !self.random.once_in(15);
+        self.ask(number, Ask::Register { version, provider });
     }
 
     fn told(&mut self, conn: ConnId, message: &Element) {
@@ -326,7 +328,7 @@ impl Play {
         let number = self.random.below(2) as usize;
         let there = self.controllers[number].conn.filter(|_| self.controllers[number].is_registered);
         let path = Path::random(&mut self.random);
-        match (self.random.below(14), there) {
+        match (self.random.below(15), there) {
             (0, _) => drop(self.world.connect(path, b"another key", IDENTITY)?),
             (1, _) => drop(self.world.connect(path, KEY, b"root")?),
             (2, _) => {
@@ -365,6 +367,8 @@ impl Play {
                 let rest = self.random.between(500, 90_000);
                 self.turn(number, rest);
             }
+            // The machine was busy, or asleep.
+            (13, _) => self.world.delay_clock(*self.random.pick(&[300, 5_000, 120_000])),
             _ => {}
         }
         Ok(())
@@ -403,7 +407,12 @@ impl Play {
                     && self.world.oracle.operations >= OPERATIONS
                     && self.takeovers > 0
                     && self.cuts > 0;
-                if is_enough {
+                if is_enough && self.random.percent(30) {
+                    // In the middle of things.
+                    self.leave(0);
+                    self.leave(1);
+                    self.begin_end()?;
+                } else if is_enough {
                     self.phase = Phase::Rest;
                     self.began_rest();
                 }
@@ -422,10 +431,7 @@ impl Play {
             Phase::Rest => self.began_rest(),
             Phase::Empty => {
                 check_memory("with everybody gone", memory::live(), self.first_memory + KEPT)?;
-                let finale = Finale::choose(&mut self.random);
-                self.world.note("finale", 0, format!("{finale:?}").as_bytes());
-                self.phase = Phase::End(finale);
-                finale.begin(self)?;
+                self.begin_end()?;
             }
             Phase::End(_) => {}
         }
@@ -433,6 +439,13 @@ impl Play {
             return violation(Rule::Shutdown, format!("it does not come to an end: {:?}", self.phase));
         }
         Ok(())
+    }
+
+    fn begin_end(&mut self) -> Checked {
+        let finale = Finale::choose(&mut self.random);
+        self.world.note("finale", 0, format!("{finale:?}").as_bytes());
+        self.phase = Phase::End(finale);
+        finale.begin(self)
     }
 
     fn see_to_what_is_missing(&mut self) {

@@ -164,6 +164,11 @@ impl World {
         self.advance(self.now.mono);
     }
 
+    /// The next time the daemon waits for is told so many milliseconds late.
+    pub fn delay_clock(&mut self, millis: u64) {
+        self.late = millis;
+    }
+
     /// Rings by a [`Notice::Timer`] after so many milliseconds.
     pub fn timer(&mut self, after: u64, token: u64) {
         self.plan(self.now.mono.after(after), Happening::Timer(token));
