@@ -21,6 +21,9 @@ use crate::tls::Psk;
 use super::port::{PATIENCE, Port};
 use super::shutdown::Shutdown;
 
+/// For how many effects the queue keeps room while it is empty.
+const EFFECTS_KEPT: usize = 16;
+
 /// What the daemon's exit status says (daemon-lifecycle.md section 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitCode {
@@ -236,7 +239,10 @@ impl Core {
         if let Some(conn) = self.closed.take() {
             self.closing.remove(&conn);
         }
-        let effect = self.effects.pop_front()?;
+        let Some(effect) = self.effects.pop_front() else {
+            self.effects.shrink_to(EFFECTS_KEPT);
+            return None;
+        };
         match effect {
             Effect::Close(conn) => self.closed = Some(conn),
             // What else the last event led to has nobody left to carry it out.

@@ -51,6 +51,9 @@ use crate::time::{Instant, Now};
 
 use self::operation::{Operation, OperationId, Phase};
 
+/// For how many actions the queue keeps room while it is empty.
+const ACTIONS_KEPT: usize = 8;
+
 /// Who asked: a cluster connection or a local client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub u64);
@@ -372,7 +375,11 @@ impl Executor {
 
     /// The next thing to be done.
     pub fn poll(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        let action = self.actions.pop_front();
+        if action.is_none() {
+            self.actions.shrink_to(ACTIONS_KEPT);
+        }
+        action
     }
 
     /// When to call [`Executor::wake`].

@@ -36,6 +36,9 @@ const SEALED: usize = 4 * 1024;
 /// What stays allocated for sealed bytes between messages.
 const KEPT: usize = 4 * 1024;
 
+/// For how many messages the queue keeps room while it is empty.
+const MESSAGES_KEPT: usize = 8;
+
 /// A cluster connection: TLS, framing, and what waits to be sent.
 #[derive(Debug)]
 pub struct Connection {
@@ -268,6 +271,9 @@ impl Connection {
             self.taken = 0;
             self.sealed.clear();
             self.sealed.shrink_to(KEPT);
+            if self.queue.is_empty() {
+                self.queue.shrink_to(MESSAGES_KEPT);
+            }
         }
         while !self.queue.is_empty() && self.outgoing().len() < SEALED {
             self.seal_next();
