@@ -130,12 +130,13 @@ impl World {
         }
     }
 
-    /// A client says goodbye and closes.
+    /// A client says goodbye, if it has got so far, and closes.
     pub fn close(&mut self, conn: ConnId) {
         let Some(link) = self.links.get_mut(&conn) else { return };
         let Some(client) = link.client() else { return };
+        let goodbye = client.is_open().then_some(Meaning::Doom("the client has said goodbye"));
         client.close();
-        self.flush(conn, Some(Meaning::Doom("the client has said goodbye")));
+        self.flush(conn, goodbye);
         self.end(conn, None);
     }
 
