@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use pacelet::daemon;
-use pacelet::tools::demo;
+use pacelet::tools::{demo, probe};
 
 /// What `pacelet` alone, or with a word it does not know, says.
 const USAGE: &str = "\
@@ -17,6 +17,7 @@ Usage: pacelet <program> [<arguments>]
 Programs:
   daemon    serve this machine to a Pacemaker cluster as a remote node
   demo      start a daemon and act as its cluster, to show that all works
+  probe     tell whether a cluster can reach a daemon, and what is in its way
 
 Under the name pacemaker-remoted (or pacemaker_remoted) it is the daemon at once.
 `pacelet <program> --help` says more.
@@ -41,10 +42,8 @@ fn by_word(arguments: &[OsString]) -> u8 {
     let rest = arguments.get(1..).unwrap_or_default();
     match arguments.first().and_then(|word| word.to_str()) {
         Some("daemon") => run_daemon(rest),
-        Some("demo") => match rest.iter().map(|word| word.to_str()).collect::<Option<Vec<_>>>() {
-            Some(words) => demo::main(&words),
-            None => usage(),
-        },
+        Some("demo") => tool(demo::main, rest),
+        Some("probe") => tool(probe::main, rest),
         Some("--help" | "-h" | "-?" | "help") => {
             say(&mut io::stdout(), USAGE);
             0
@@ -54,6 +53,14 @@ fn by_word(arguments: &[OsString]) -> u8 {
             0
         }
         _ => usage(),
+    }
+}
+
+/// Runs a tool, whose arguments are all text.
+fn tool(main: fn(&[&str]) -> u8, arguments: &[OsString]) -> u8 {
+    match arguments.iter().map(|word| word.to_str()).collect::<Option<Vec<_>>>() {
+        Some(words) => main(&words),
+        None => usage(),
     }
 }
 

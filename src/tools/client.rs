@@ -5,7 +5,7 @@
 //! AES-128-GCM, P-256, a PSK for the identity `lrmd`. What a real node only suffers from (a header
 //! that shares a record with something else, a message without its NUL) is an error here.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Read as _, Write as _};
@@ -32,6 +32,18 @@ const RECORD_OVERHEAD: usize = 128;
 
 /// How many notifications may wait for somebody to ask for them.
 const WAITING_LIMIT: usize = 4096;
+
+/// How much is kept of what the other end sends first: a ServerHello up to its random value, or a banner.
+const FIRST_LIMIT: usize = 64;
+
+/// How long the rest of a banner may take: whoever begins one sends it whole.
+const BANNER_PATIENCE: Duration = Duration::from_millis(200);
+
+/// The record type of whatever is encrypted (RFC 8446 section 5.2).
+const APPLICATION_DATA: u8 = 23;
+
+/// The first bytes the other end sent.
+pub type First = heapless::Vec<u8, FIRST_LIMIT>;
 
 /// The memory a [`Client`] works in: about 33 kB.
 #[derive(Debug)]
@@ -77,19 +89,23 @@ impl<'b> Client<'b> {
         buffers: &'b mut Buffers,
         entropy: &mut dyn CryptoRngCore,
     ) -> Result<Self, Error> {
-        let stream = TcpStream::connect_timeout(&address, patience)
-            .and_then(|stream| {
-                // Header and payload are two small writes: Nagle's algorithm would hold the second back.
-                stream.set_nodelay(true)?;
-                stream.set_write_timeout(Some(patience))?;
-                Ok(stream)
-            })
-            .map_err(|error| Error::Connect(address, error))?;
-        let shared = Rc::new(Shared { stream, deadline: Cell::new(Instant::now() + patience) });
-        let mut tls = TlsConnection::new(Socket(shared.clone()), &mut buffers.read, &mut buffers.write);
-        let config = TlsConfig::new().with_psk(key, &[IDENTITY]);
-        tls.open(TlsContext::new(&config, Provider(entropy)))
-            .map_err(|error| Error::Handshake(Failure::of(error, patience)))?;
+        Self::over(connect(address, patience)?, key, patience, buffers, entropy)
+    }
+
+    /// Completes the TLS handshake over a connection from [`connect`].
+    ///
+    /// # Errors
+    /// TLS fails, or takes longer than `patience`.
+    pub fn over(
+        stream: TcpStream,
+        key: &[u8],
+        patience: Duration,
+        buffers: &'b mut Buffers,
+        entropy: &mut dyn CryptoRngCore,
+    ) -> Result<Self, Error> {
+        let shared = Shared::new(stream, patience, false);
+        let tls = open(&shared, key, buffers, entropy)
+            .map_err(|error| shared.refusal(Failure::of(error, patience)))?;
         Ok(Self { tls, shared, patience, last_request: 0, last_header: 0, waiting: VecDeque::new() })
     }
 
@@ -252,6 +268,51 @@ impl fmt::Debug for Client<'_> {
     }
 }
 
+/// A TCP connection as a [`Client`] wants it.
+///
+/// # Errors
+/// There is none within `patience`.
+pub fn connect(address: SocketAddr, patience: Duration) -> Result<TcpStream, Error> {
+    TcpStream::connect_timeout(&address, patience)
+        .and_then(|stream| {
+            // Header and payload are two small writes: Nagle's algorithm would hold the second back.
+            stream.set_nodelay(true)?;
+            stream.set_write_timeout(Some(patience))?;
+            Ok(stream)
+        })
+        .map_err(|error| Error::Connect(address, error))
+}
+
+/// Whether both ends have the same key, without the daemon telling its clients of a new one: goes through
+/// the TLS handshake until the daemon's Finished, which only the key can make, and keeps ours back.
+///
+/// # Errors
+/// As for [`Client::over`].
+pub fn prove(
+    stream: TcpStream,
+    key: &[u8],
+    patience: Duration,
+    entropy: &mut dyn CryptoRngCore,
+) -> Result<(), Error> {
+    let shared = Shared::new(stream, patience, true);
+    match open(&shared, key, &mut Buffers::new(), entropy) {
+        Err(error) if !shared.held.get() => Err(shared.refusal(Failure::of(error, patience))),
+        _ => Ok(()),
+    }
+}
+
+fn open<'b>(
+    shared: &Rc<Shared>,
+    key: &[u8],
+    buffers: &'b mut Buffers,
+    entropy: &mut dyn CryptoRngCore,
+) -> Result<TlsConnection<'b, Socket, Aes128GcmSha256>, TlsError> {
+    let mut tls = TlsConnection::new(Socket(shared.clone()), &mut buffers.read, &mut buffers.write);
+    let config = TlsConfig::new().with_psk(key, &[IDENTITY]);
+    tls.open(TlsContext::new(&config, Provider(entropy)))?;
+    Ok(tls)
+}
+
 /// A message that came: well-formed XML.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Message {
@@ -293,8 +354,8 @@ impl fmt::Debug for Message {
 pub enum Error {
     /// There is no TCP connection.
     Connect(SocketAddr, io::Error),
-    /// There is no TLS connection.
-    Handshake(Failure),
+    /// There is no TLS connection; how what the other end sent begins, to tell what it is.
+    Handshake(Failure, First),
     /// The connection broke.
     Connection(Failure),
     /// A message's header is wrong.
@@ -320,7 +381,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect(address, error) => write!(f, "cannot connect to {address}: {error}"),
-            Self::Handshake(failure) => write!(f, "TLS handshake: {failure}"),
+            Self::Handshake(failure, _) => write!(f, "TLS handshake: {failure}"),
             Self::Connection(failure) => write!(f, "{failure}"),
             Self::Header(error) => write!(f, "{error}"),
             Self::Record { length, missing } => write!(
@@ -354,6 +415,9 @@ impl Failure {
             TlsError::Io(embedded_io::ErrorKind::TimedOut) => Self::Timeout(patience),
             // What `embedded-tls` makes of an end of file.
             TlsError::IoError | TlsError::ConnectionClosed => Self::Closed,
+            TlsError::Io(embedded_io::ErrorKind::ConnectionReset | embedded_io::ErrorKind::BrokenPipe) => {
+                Self::Closed
+            }
             other => Self::Tls(other),
         }
     }
@@ -386,6 +450,37 @@ struct Shared {
     stream: TcpStream,
     /// When reading gives up.
     deadline: Cell<Instant>,
+    first: RefCell<First>,
+    /// Whether nothing encrypted is to be sent, which begins with our Finished.
+    holds: bool,
+    /// Whether that moment has come.
+    held: Cell<bool>,
+}
+
+impl Shared {
+    fn new(stream: TcpStream, patience: Duration, holds: bool) -> Rc<Self> {
+        let deadline = Cell::new(Instant::now() + patience);
+        Rc::new(Self { stream, deadline, first: RefCell::default(), holds, held: Cell::new(false) })
+    }
+
+    /// Why there is no TLS connection, with the rest of the banner if there is one.
+    fn refusal(&self, failure: Failure) -> Error {
+        let mut first = self.first.take();
+        if first.first().is_some_and(|&kind| !is_record(kind)) {
+            // What does not come says nothing.
+            let _ = self.stream.set_read_timeout(Some(BANNER_PATIENCE));
+            let mut more = [0; FIRST_LIMIT];
+            let room = more.get_mut(first.len()..).unwrap_or_default();
+            let count = (&self.stream).read(room).unwrap_or(0);
+            let _ = first.extend_from_slice(room.get(..count).unwrap_or_default());
+        }
+        Error::Handshake(failure, first)
+    }
+}
+
+/// Whether a byte is a TLS record's first (RFC 8446 section 5.1).
+pub fn is_record(kind: u8) -> bool {
+    (20..=APPLICATION_DATA).contains(&kind)
 }
 
 /// The stream with the deadline, as `embedded-tls` wants it.
@@ -402,12 +497,21 @@ impl embedded_io::Read for Socket {
             return Err(embedded_io::ErrorKind::TimedOut);
         }
         self.0.stream.set_read_timeout(Some(left)).map_err(kind)?;
-        retry(|| (&self.0.stream).read(buffer))
+        let count = retry(|| (&self.0.stream).read(buffer))?;
+        let mut first = self.0.first.borrow_mut();
+        let room = first.capacity() - first.len();
+        // There is room for so many.
+        let _ = first.extend_from_slice(buffer.get(..count.min(room)).unwrap_or_default());
+        Ok(count)
     }
 }
 
 impl embedded_io::Write for Socket {
     fn write(&mut self, buffer: &[u8]) -> Result<usize, Self::Error> {
+        if self.0.holds && buffer.first() == Some(&APPLICATION_DATA) {
+            self.0.held.set(true);
+            return Err(embedded_io::ErrorKind::Other);
+        }
         retry(|| (&self.0.stream).write(buffer))
     }
 

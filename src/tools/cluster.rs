@@ -46,13 +46,22 @@ impl Client<'_> {
     /// # Errors
     /// As for [`Client::request`]; so for all of these.
     pub fn register(&mut self, name: &str) -> Result<Message, Error> {
+        self.sign_on(name, true)
+    }
+
+    /// `register`: signs on as somebody who only asks, and serves nobody.
+    pub fn register_guest(&mut self, name: &str) -> Result<Message, Error> {
+        self.sign_on(name, false)
+    }
+
+    fn sign_on(&mut self, name: &str, is_provider: bool) -> Result<Message, Error> {
         self.request(|request| {
             request
                 .attribute("t", "lrmd")
                 .attribute("lrmd_op", "register")
                 .attribute("lrmd_clientname", name)
                 .attribute("lrmd_protocol_version", VERSION)
-                .attribute("lrmd_is_ipc_provider", "true");
+                .optional("lrmd_is_ipc_provider", is_provider.then_some("true"));
         })
     }
 
@@ -164,6 +173,25 @@ impl Client<'_> {
             }
         })
     }
+}
+
+/// The protocol version that a reply to `register` names.
+///
+/// # Errors
+/// What a cluster would not take of that reply, in words.
+pub fn protocol_version(reply: &Message) -> Result<String, String> {
+    match reply.number("lrmd_rc") {
+        Some(0) => {}
+        Some(rc) => return Err(format!("expected lrmd_rc 0, got lrmd_rc {rc}")),
+        None => return Err("expected lrmd_rc 0, got no lrmd_rc".to_owned()),
+    }
+    if reply.attribute("lrmd_op").as_deref() != Some("register") {
+        return Err("the reply is not marked as one to a registration".to_owned());
+    }
+    if reply.attribute("lrmd_clientid").is_none_or(|session| session.is_empty()) {
+        return Err("the reply has no session id".to_owned());
+    }
+    reply.attribute("lrmd_protocol_version").ok_or_else(|| "the reply has no protocol version".to_owned())
 }
 
 /// The result of an operation.

@@ -10,7 +10,6 @@
 
 pub mod agent;
 mod process;
-mod report;
 
 use std::fs;
 use std::io;
@@ -22,9 +21,10 @@ use argh::FromArgs;
 use rand_core::{CryptoRngCore, RngCore};
 
 use self::process::{Daemon, Directory};
-use self::report::{Report, Seen, Wrong};
 use super::client::{Buffers, Client};
-use super::cluster::{Operation, Resource};
+use super::cluster::{Operation, Resource, protocol_version};
+use super::report::{self, Report, Seen, Wrong};
+use crate::log::Escaped;
 use crate::sys::entropy::Entropy;
 
 /// How long a key the demo makes: what Pacemaker's documentation recommends.
@@ -177,17 +177,8 @@ fn connect<'b>(
     })?;
     report.step("register", || {
         let reply = client.register(&format!("pacemaker-remote-{address}"))?;
-        right("lrmd_rc", reply.number("lrmd_rc"), 0)?;
-        if reply.attribute("lrmd_op").as_deref() != Some("register") {
-            return Err("the reply is not marked as one to a registration".into());
-        }
-        let Some(version) = reply.attribute("lrmd_protocol_version") else {
-            return Err("the reply has no protocol version".into());
-        };
-        match reply.attribute("lrmd_clientid") {
-            Some(session) if !session.is_empty() => Ok(((), format!("protocol {version}").into())),
-            _ => Err("the reply has no session id".into()),
-        }
+        let version = protocol_version(&reply)?;
+        Ok(((), format!("protocol {}", Escaped(version.as_bytes())).into()))
     })?;
     Ok(client)
 }

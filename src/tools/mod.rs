@@ -4,3 +4,5 @@
 pub mod client;
 pub mod cluster;
 pub mod demo;
+pub mod probe;
+mod report;

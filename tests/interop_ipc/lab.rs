@@ -139,6 +139,18 @@ impl Lab {
         Self { root }
     }
 
+    /// A path of the root, seen from outside.
+    #[allow(dead_code, reason = "for tests/probe, which has this module, too")]
+    pub fn at(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// The files of the stock daemon's package, which are not in the root.
+    #[allow(dead_code, reason = "for tests/probe, which has this module, too")]
+    pub fn stock(&self) -> PathBuf {
+        self.root.with_file_name("stock")
+    }
+
     /// The user that may use Pacemaker's tools by its own group.
     pub fn hacluster(&self) -> User {
         let gid = self.haclient();

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use rand_core::RngCore;
 
-use super::report::Wrong;
 use crate::agent::{Command, Ending};
 use crate::sys::child::Program;
+use crate::tools::report::Wrong;
 
 /// How long between two looks whether the daemon is there, or gone.
 const PAUSE: Duration = Duration::from_micros(200);

@@ -1,4 +1,4 @@
-//! What a demo shows: a table while it runs, or JSON at its end.
+//! What a demo or a probe shows: a table while it runs, or JSON at its end.
 
 use core::fmt;
 use std::io::{self, Write as _};
@@ -12,12 +12,18 @@ use crate::tools::client;
 /// How many bytes the JSON may have: about 30 steps.
 const JSON_LIMIT: usize = 16 * 1024;
 
+/// How many causes the JSON may have.
+const CAUSES: usize = 16;
+
 /// How many lines of the daemon's log are shown when something went wrong.
 const LOG_LINES: usize = 20;
 
 /// Why a step did not go as expected, in words.
-#[derive(Debug)]
-pub(super) struct Wrong(String);
+#[derive(Clone, Debug)]
+pub(super) struct Wrong {
+    seen: String,
+    causes: &'static str,
+}
 
 impl Wrong {
     /// Something other than expected was seen, perhaps with a reason given by the agent.
@@ -27,25 +33,30 @@ impl Wrong {
             text.push_str(": ");
             text.push_str(&Escaped(reason.as_bytes()).to_string());
         }
-        Self(text)
+        text.into()
+    }
+
+    /// With what may have caused it, a line each, the likeliest first.
+    pub(super) fn with_causes(self, causes: &'static str) -> Self {
+        Self { causes, ..self }
     }
 }
 
 impl From<String> for Wrong {
-    fn from(text: String) -> Self {
-        Self(text)
+    fn from(seen: String) -> Self {
+        Self { seen, causes: "" }
     }
 }
 
 impl From<&str> for Wrong {
     fn from(text: &str) -> Self {
-        Self(text.to_owned())
+        text.to_owned().into()
     }
 }
 
 impl From<client::Error> for Wrong {
     fn from(error: client::Error) -> Self {
-        Self(error.to_string())
+        error.to_string().into()
     }
 }
 
@@ -75,11 +86,14 @@ impl From<&str> for Seen {
 pub(super) struct Report {
     json: bool,
     steps: Vec<Step>,
+    /// What may have caused that the last step went wrong, a line each.
+    causes: &'static str,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 struct Step {
     name: &'static str,
+    #[serde(rename = "microseconds")]
     micros: u64,
     verdict: Verdict,
     seen: String,
@@ -96,7 +110,7 @@ enum Verdict {
 impl Report {
     /// A report that shows each step when it is done, or all of them as JSON in the end.
     pub(super) fn new(json: bool) -> Self {
-        Self { json, steps: Vec::new() }
+        Self { json, steps: Vec::new(), causes: "" }
     }
 
     /// Does one step, takes the time, and shows what was seen.
@@ -107,22 +121,22 @@ impl Report {
     ) -> Result<T, Wrong> {
         let start = Instant::now();
         // Little is done in here: there is one of it for each step.
-        match run() {
-            Ok((value, seen)) => {
-                self.done(name, start.elapsed(), seen);
-                Ok(value)
-            }
-            Err(wrong) => {
-                self.add(name, start.elapsed(), Verdict::Wrong, wrong.0.clone());
-                Err(wrong)
-            }
-        }
+        let (value, judged) = match run() {
+            Ok((value, seen)) => (Ok(value), Ok(seen)),
+            Err(wrong) => (Err(wrong.clone()), Err(wrong)),
+        };
+        self.done(name, start.elapsed(), judged);
+        value
     }
 
-    fn done(&mut self, name: &'static str, took: Duration, seen: Seen) {
-        match seen {
-            Seen::Right(seen) => self.add(name, took, Verdict::Right, seen),
-            Seen::Skipped(reason) => self.add(name, took, Verdict::Skipped, reason.to_owned()),
+    fn done(&mut self, name: &'static str, took: Duration, judged: Result<Seen, Wrong>) {
+        match judged {
+            Ok(Seen::Right(seen)) => self.add(name, took, Verdict::Right, seen),
+            Ok(Seen::Skipped(reason)) => self.add(name, took, Verdict::Skipped, reason.to_owned()),
+            Err(wrong) => {
+                self.causes = wrong.causes;
+                self.add(name, took, Verdict::Wrong, wrong.seen);
+            }
         }
     }
 
@@ -156,16 +170,24 @@ impl Report {
         }
     }
 
+    /// The number of the step that went wrong, from 1.
+    pub(super) fn wrong(&self) -> Option<usize> {
+        self.steps.iter().position(|step| step.verdict == Verdict::Wrong).map(|place| place + 1)
+    }
+
     /// Says how it went altogether.
     pub(super) fn finish(&self) {
         let count = |verdict| self.steps.iter().filter(|step| step.verdict == verdict).count();
-        let wrong = self.steps.iter().position(|step| step.verdict == Verdict::Wrong);
+        let wrong = self.wrong();
         if self.json {
             self.print_json(wrong.is_none());
         }
-        match wrong.and_then(|place| Some((place + 1, self.steps.get(place)?))) {
+        match wrong.and_then(|number| Some((number, self.steps.get(number - 1)?))) {
             Some((number, step)) => {
                 print(true, &format!("step {number} ({}) is wrong: {}", step.name, step.seen));
+                for cause in self.causes.lines() {
+                    print(true, &format!("  - {cause}"));
+                }
             }
             None if self.json => {}
             None => {
@@ -182,27 +204,14 @@ impl Report {
         #[derive(Serialize)]
         struct Figures<'a> {
             ok: bool,
-            steps: &'a [Row<'a>],
+            steps: &'a [Step],
+            causes: &'a [&'a str],
         }
-        #[derive(Serialize)]
-        struct Row<'a> {
-            name: &'a str,
-            microseconds: u64,
-            verdict: Verdict,
-            seen: &'a str,
-        }
-        let steps: Vec<_> = self
-            .steps
-            .iter()
-            .map(|step| Row {
-                name: step.name,
-                microseconds: step.micros,
-                verdict: step.verdict,
-                seen: &step.seen,
-            })
-            .collect();
+        let causes: heapless::Vec<_, CAUSES> = self.causes.lines().take(CAUSES).collect();
         let mut json = [0; JSON_LIMIT];
-        let length = serde_json_core::to_slice(&Figures { ok, steps: &steps }, &mut json).unwrap_or(0);
+        let length =
+            serde_json_core::to_slice(&Figures { ok, steps: &self.steps, causes: &causes }, &mut json)
+                .unwrap_or(0);
         match json.get(..length).map(core::str::from_utf8) {
             Some(Ok(json)) if !json.is_empty() => print(false, json),
             _ => print(true, "the figures do not fit into the buffer for JSON"),
