@@ -146,7 +146,7 @@ impl Call<'_> {
             Ending::Exited(code) => {
                 Outcome::done(ocf::result(code), stderr.last_after(ocf::EXIT_REASON_PREFIX))
             }
-            Ending::Signalled(_) if timed_out => Outcome::timed_out(timeout),
+            Ending::Signalled(_) if timed_out => Outcome::timed_out(timeout, None),
             Ending::Signalled(signal) => Outcome::signalled(signal),
             Ending::NotRun(step, errno) => Outcome::not_run(&self.agent.kind, step, errno),
         }

@@ -74,8 +74,12 @@ impl Outcome {
         Self { rc, status: Status::Cancelled, reason: None, ran: false }
     }
 
-    pub(super) fn timed_out(timeout: u32) -> Self {
-        let reason = format!("Resource agent did not complete within {}", duration(timeout));
+    /// Not over after `timeout` milliseconds, and what is to be known besides.
+    pub(crate) fn timed_out(timeout: u32, besides: Option<&str>) -> Self {
+        let mut reason = format!("Resource agent did not complete within {}", duration(timeout));
+        if let Some(text) = besides {
+            reason.extend([": ", text]);
+        }
         Self { rc: Self::GENERIC_ERROR, status: Status::Timeout, reason: Some(reason), ran: true }
     }
 
@@ -237,7 +241,10 @@ mod tests {
 
     #[test]
     fn reasons_name_the_cause() {
-        assert_eq!(Outcome::timed_out(20_000).reason.unwrap(), "Resource agent did not complete within 20s");
+        assert_eq!(
+            Outcome::timed_out(20_000, None).reason.unwrap(),
+            "Resource agent did not complete within 20s"
+        );
         assert_eq!(Outcome::signalled(9).reason.unwrap(), "Resource agent interrupted by Killed signal");
         assert_eq!(Outcome::signalled(63).reason.unwrap(), "Resource agent interrupted by signal 63");
     }

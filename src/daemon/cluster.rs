@@ -129,6 +129,7 @@ impl Core {
             match action {
                 Action::Spawn(child, command) => self.effects.push_back(Effect::Spawn(child, command)),
                 Action::Kill { child, group } => self.effects.push_back(Effect::Kill { child, group }),
+                Action::Examine(child) => self.effects.push_back(Effect::Examine(child)),
                 Action::Log(line) => self.effects.push_back(Effect::Log(line)),
                 Action::Notify(completion) => {
                     let message = remote::completion(&completion);

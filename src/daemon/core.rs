@@ -104,6 +104,13 @@ pub enum Event<'a> {
         /// How.
         ending: Ending,
     },
+    /// What [`Effect::Examine`] asked for.
+    Examined {
+        /// Its number.
+        child: ChildId,
+        /// The function of the kernel in which it waits, if that can be told: a name in ASCII.
+        place: Option<&'a str>,
+    },
     /// SIGTERM.
     Terminate,
     /// [`Core::deadline`] has come.
@@ -132,6 +139,9 @@ pub enum Effect {
         /// The group, or only the process.
         group: bool,
     },
+    /// A child was killed and has not been reaped for long: tell by [`Event::Examined`] what keeps it. If it
+    /// has ended meanwhile, [`Event::Ended`] tells that instead.
+    Examine(ChildId),
     /// Write a line to the log.
     Log(Line),
     /// End the process. Children that still run are left alone.
@@ -227,6 +237,7 @@ impl Core {
             Event::Lost { conn, errno } => self.lost(conn, errno, now),
             Event::Output { child, stream, bytes } => self.executor.output(child, stream, bytes),
             Event::Ended { child, ending } => self.executor.ended(child, ending, now),
+            Event::Examined { child, place } => self.executor.examined(child, place, now),
             Event::Terminate => self.terminate(now),
             Event::Wake => self.wake(now),
         }

@@ -166,6 +166,7 @@ impl Edge {
                     handle.kill(group);
                 }
             }
+            Effect::Examine(child) => self.examine(child),
             Effect::Log(line) => self.log(&line),
             Effect::Exit(code) => self.exit.set(Some(code)),
         }
@@ -430,6 +431,16 @@ impl Edge {
                 let ending = Ending::NotRun(step, errno.raw_os_error());
                 self.handle(Event::Ended { child: id, ending });
             }
+        }
+    }
+
+    fn examine(&self, child: ChildId) {
+        // It may have ended this very moment.
+        self.children.reap();
+        let handle = self.running.borrow().get(&child).filter(|handle| !handle.has_ended()).cloned();
+        if let Some(handle) = handle {
+            let place = handle.kernel_function();
+            self.handle(Event::Examined { child, place: place.as_deref() });
         }
     }
 

@@ -8,24 +8,35 @@
 //! at most one process runs in it, whatever it belongs to, and operations that are due wait for the lane
 //! in order. A removed resource keeps its lane until its last process has been reaped.
 //!
+//! A process that SIGKILL does not end (it waits in the kernel, for a dead file server or disk) is *left
+//! behind*: its operation is reported, and the lane stays taken until the process has been reaped, if ever.
+//!
 //! # The life of an operation
 //!
 //! Rows are the phases of an operation, columns what happens. *Turn* is the head of the queue finding
-//! nothing active; *lane* is the lane falling free; *deadline* is the one deadline an operation has.
+//! nothing active; *lane* is the lane falling free; *deadline* is the one deadline an operation has, 5 s for
+//! one that was killed; *examined* is the answer to [`Action::Examine`].
 //!
 //! ```text
 //!            turn         lane         ended            deadline          cancel, stop, unregister
 //! Delayed    waits        -            -                -> Queued         reported cancelled, gone
 //! Queued     -> Blocked   -            -                -                 reported cancelled, gone
-//! Blocked    -            -> Running   -                -                 recurring: reported cancelled, gone
-//!                                                                         one-shot: goes on
+//! Blocked    -            -> Running   -                ¹ reported        recurring: reported cancelled, gone
+//!                                                       timed out, then   one-shot: goes on
+//!                                                       as if it had run
 //! Running    -            -            reported, then   killed:           recurring: killed:
 //!                                      recurring: Idle  Killed(TimedOut)  Killed(Cancelled)
 //!                                      one-shot: gone                     one-shot: goes on
-//! Killed     -            -            reported with    warns             recurring: Killed(Cancelled)
-//!                                      the cause
+//! Killed     -            -            reported with    to be examined    recurring: Killed(Cancelled)
+//!                                      the cause, then  ² reported with
+//!                                      as from Running  the cause, then
+//!                                                       as from Running
 //! Idle       -            -            -                -> Blocked        reported cancelled, gone
 //! ```
+//!
+//! ¹ Only if a process that was left behind has the lane: the time-out of whoever waits for it counts from
+//! then on, because nobody knows whether the lane will ever be free. ² When it has been examined; its process is
+//! left behind.
 //!
 //! A repeated request for a recurring operation that exists renames it, has its next result told in any
 //! case and, if it is `Idle`, makes it due at once (section 3.3).
@@ -151,6 +162,9 @@ pub enum Action {
         /// Its whole process group, or only the process.
         group: bool,
     },
+    /// Find out what keeps a child that was killed; [`Executor::examined`] waits for the answer, unless the
+    /// child has ended.
+    Examine(ChildId),
     /// Tell clients of a result.
     Notify(Box<Completion>),
     /// For the log.
@@ -163,8 +177,8 @@ struct Resource {
     name: Rc<str>,
     /// `None` once it is unregistered and only its lane is left.
     registration: Option<Registration>,
-    /// The operation whose process has the lane.
-    running: Option<OperationId>,
+    /// The process that has the lane.
+    running: Option<ChildId>,
     /// Operations that are due and wait for the lane, in order.
     waiting: VecDeque<OperationId>,
     /// It stands in [`Executor::ready`].
@@ -188,6 +202,8 @@ pub struct Executor {
     resources: BTreeMap<Rc<str>, Box<Resource>>,
     operations: BTreeMap<OperationId, Box<Operation>>,
     children: BTreeMap<ChildId, OperationId>,
+    /// The processes that were left behind, and whose lanes they have: at most one of each resource.
+    left_behind: BTreeMap<ChildId, Rc<str>>,
     deadlines: BTreeSet<(Instant, OperationId)>,
     /// Resources that may have a turn or a lane to give: those whose flag says so.
     ready: VecDeque<Rc<str>>,
@@ -210,6 +226,7 @@ impl Executor {
             resources: BTreeMap::new(),
             operations: BTreeMap::new(),
             children: BTreeMap::new(),
+            left_behind: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             ready: VecDeque::new(),
             actions: VecDeque::new(),
@@ -303,7 +320,7 @@ impl Executor {
         if request.interval > 0
             && let Some(id) = self.find(&request.resource, &request.action, request.interval)
         {
-            self.merge(id, request);
+            self.merge(id, request, now);
             return Ok(());
         }
         if self.operations.len() >= Self::OPERATIONS {
@@ -404,7 +421,7 @@ impl Executor {
     }
 
     /// A repeated request for a recurring operation.
-    fn merge(&mut self, id: OperationId, request: Request) {
+    fn merge(&mut self, id: OperationId, request: Request, now: Now) {
         let Some(operation) = self.operations.get_mut(&id) else { return };
         let warning = line!(
             Warning,
@@ -419,7 +436,7 @@ impl Executor {
         operation.request.user_data = request.user_data;
         operation.told = None;
         if operation.phase == Phase::Idle {
-            self.make_due(id);
+            self.make_due(id, now);
         }
         self.log(warning);
     }

@@ -12,8 +12,8 @@ use crate::time::{Instant, Now};
 use super::operation::{Cause, Operation, OperationId, Phase};
 use super::{Action, Executor};
 
-/// How long after SIGKILL a process may take to be reaped before a line says so, in milliseconds.
-const REAP_WARNING: u32 = 5000;
+/// How long after SIGKILL a process may take to be reaped before it is left behind, in milliseconds.
+const REAP_LIMIT: u32 = 5000;
 
 impl Executor {
     /// Starts what can start. Call it after the replies to what was requested have been queued.
@@ -40,6 +40,9 @@ impl Executor {
 
     /// A child ended and was reaped.
     pub fn ended(&mut self, child: ChildId, ending: Ending, now: Now) {
+        if let Some(name) = self.left_behind.remove(&child) {
+            return self.buried_late(child, &name);
+        }
         let operation = self.children.remove(&child).and_then(|id| Some((id, self.operations.get(&id)?)));
         let Some((id, operation)) = operation else {
             self.log(line!(
@@ -62,12 +65,51 @@ impl Executor {
             (Some(Cause::Cancelled), _) => Outcome::cancelled(Outcome::OK),
             _ => outcome,
         };
-        if let Some(resource) = self.resources.get_mut(&operation.resource)
-            && resource.running == Some(id)
-        {
-            resource.running = None;
+        if let Some(resource) = self.resources.get_mut(&operation.resource) {
+            resource.running.take_if(|running| *running == child);
         }
         self.finish(id, outcome, now);
+    }
+
+    /// What was asked by [`Action::Examine`]: `place` is the function of the kernel in which the child waits,
+    /// if that can be told. Its operation ends now, and the child is left behind.
+    pub fn examined(&mut self, child: ChildId, place: Option<&str>, now: Now) {
+        let Some(&id) = self.children.get(&child) else { return };
+        let Some(operation) = self.operations.get(&id) else { return };
+        let Phase::Killed(_, cause) = operation.phase else { return };
+        let name = operation.resource.clone();
+        let stuck = match place {
+            Some(place) => format!("SIGKILL does not end it, it waits in the kernel ({place})"),
+            None => "SIGKILL does not end it".to_owned(),
+        };
+        let outcome = match cause {
+            Cause::TimedOut => Outcome::timed_out(operation.request.timeout, Some(&stuck)),
+            Cause::Cancelled => Outcome::cancelled(Outcome::OK),
+        };
+        self.warn(id, &format!("was killed {} ago: {stuck}", duration(REAP_LIMIT)));
+        self.children.remove(&child);
+        self.left_behind.insert(child, name.clone());
+        self.finish(id, outcome, now);
+        let waiting = self.resources.get(&name).map(|resource| resource.waiting.clone());
+        for id in waiting.into_iter().flatten() {
+            self.limit_wait(id, now);
+        }
+    }
+
+    /// A process that was left behind has been reaped after all.
+    fn buried_late(&mut self, child: ChildId, name: &Rc<str>) {
+        let Some(resource) = self.resources.get_mut(name) else { return };
+        resource.running.take_if(|running| *running == child);
+        // From now on who waits does so for one whose time is limited.
+        for id in resource.waiting.clone() {
+            self.set_deadline(id, None);
+        }
+        self.log(line!(
+            Notice,
+            "The process of {} that SIGKILL did not end has ended: the resource is free again",
+            Escaped(name.as_bytes())
+        ));
+        self.make_ready(name);
     }
 
     /// The time is [`Executor::deadline`] or later.
@@ -88,19 +130,21 @@ impl Executor {
                 let name = operation.resource.clone();
                 self.make_ready(&name);
             }
-            Phase::Idle => self.make_due(id),
+            Phase::Idle => self.make_due(id, now),
             Phase::Running(child) => {
                 let limit = duration(operation.request.timeout);
                 let text = format!("did not complete within {limit}: killing it");
                 self.warn(id, &text);
                 self.kill(id, child, Cause::TimedOut, now);
             }
-            Phase::Killed(..) => {
-                let text = format!("will not die: killed {} ago and still there", duration(REAP_WARNING));
-                self.warn(id, &text);
+            Phase::Killed(child, _) => self.actions.push_back(Action::Examine(child)),
+            Phase::Blocked => {
+                let why = "an earlier process of the resource cannot be killed";
+                let outcome = Outcome::timed_out(operation.request.timeout, Some(why));
+                self.finish(id, outcome, now);
             }
-            // These have no deadline.
-            Phase::Queued | Phase::Blocked => {}
+            // This has no deadline.
+            Phase::Queued => {}
         }
     }
 
@@ -132,6 +176,7 @@ impl Executor {
             operation.request.call_id
         );
         self.log(line);
+        self.limit_wait(id, now);
     }
 
     /// Gives a free lane to the first operation that waits for it.
@@ -147,7 +192,7 @@ impl Executor {
             Plan::Run(command) => {
                 self.last_child += 1;
                 let child = ChildId(self.last_child);
-                resource.running = Some(id);
+                resource.running = Some(child);
                 operation.phase = Phase::Running(child);
                 let timeout = operation.request.timeout;
                 self.children.insert(child, id);
@@ -158,7 +203,7 @@ impl Executor {
     }
 
     /// A recurring operation that rested is to run again.
-    pub(super) fn make_due(&mut self, id: OperationId) {
+    pub(super) fn make_due(&mut self, id: OperationId, now: Now) {
         self.set_deadline(id, None);
         let Some(operation) = self.operations.get_mut(&id) else { return };
         operation.phase = Phase::Blocked;
@@ -166,7 +211,18 @@ impl Executor {
         if let Some(resource) = self.resources.get_mut(&name) {
             resource.waiting.push_back(id);
         }
+        self.limit_wait(id, now);
         self.make_ready(&name);
+    }
+
+    /// Limits an operation's wait for a lane that a process has which was left behind.
+    fn limit_wait(&mut self, id: OperationId, now: Now) {
+        let Some(operation) = self.operations.get(&id) else { return };
+        let running = self.resources.get(&operation.resource).and_then(|resource| resource.running);
+        let timeout = operation.request.timeout;
+        if timeout > 0 && running.is_some_and(|child| self.left_behind.contains_key(&child)) {
+            self.set_deadline(id, Some(now.mono.after(timeout.into())));
+        }
     }
 
     /// Cancels operations; one that runs is killed, and reported when it has been reaped.
@@ -193,7 +249,7 @@ impl Executor {
         }
         let group = operation.kills_group();
         self.actions.push_back(Action::Kill { child, group });
-        self.set_deadline(id, Some(now.mono.after(REAP_WARNING.into())));
+        self.set_deadline(id, Some(now.mono.after(REAP_LIMIT.into())));
     }
 
     /// Tells of a result; then the operation rests until its next run, or is gone.

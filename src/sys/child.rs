@@ -37,6 +37,9 @@ use super::reactor::{Class, Interest, Notifier, Reactor, Source};
 use super::signal::{self, check, last_errno};
 use crate::agent::{Command, Ending, Step, Stream};
 
+/// How long the name of a function in the kernel may be, in bytes: longer ones are cut.
+const KERNEL_FUNCTION: usize = 64;
+
 /// Starts children and buries them, and those of others if this is process 1.
 #[derive(Debug)]
 pub struct Children {
@@ -255,6 +258,24 @@ impl Handle {
         } else {
             rustix::process::kill_process(self.0.pid, Signal::KILL)
         };
+    }
+
+    /// Whether it was reaped.
+    pub fn has_ended(&self) -> bool {
+        self.0.ending.get().is_some()
+    }
+
+    /// The function of the kernel in which the process waits, if it does, and that can be told. Of what /proc
+    /// tells of a process this file needs none of the locks that a process may hold which hangs.
+    pub fn kernel_function(&self) -> Option<String> {
+        let path = format!("/proc/{}/wchan", self.0.pid.as_raw_pid());
+        let file = rustix::fs::open(&*path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let mut name = [0; KERNEL_FUNCTION];
+        let count = rustix::io::read(&file, &mut name).ok()?;
+        let name = std::str::from_utf8(name.get(..count)?).ok()?.trim_end();
+        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
+        // Who does not wait has a 0 there, as has everybody in a kernel without names.
+        (!name.is_empty() && name != "0" && name.chars().all(is_name)).then(|| name.to_owned())
     }
 }
 

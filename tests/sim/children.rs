@@ -25,7 +25,7 @@ impl Script {
     pub fn random(random: &mut Random, action: &str) -> Self {
         let end = (duration(random, action), ending(random, action));
         let outlives = match random.below(20) {
-            0 => random.between(5_000, 30_000),
+            0 => random.between(4_990, 200_000),
             1..4 => random.between(1, 3_000),
             _ => 0,
         };

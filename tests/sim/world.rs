@@ -56,6 +56,8 @@ pub enum Cut {
 enum Happening {
     Output(ChildId, usize),
     End(ChildId, Ending),
+    /// The edge has found out what keeps a child.
+    Examined(ChildId),
     Timer(u64),
     /// The keepalive gives a connection up.
     Timeout(ConnId),
@@ -251,6 +253,7 @@ impl World {
                 self.handle(Event::Output { child, stream, bytes: &bytes });
             }
             Happening::End(child, ending) => self.ended(child, ending),
+            Happening::Examined(child) => self.examined(child),
             Happening::Timer(token) => self.notices.push_back(Notice::Timer(token)),
             Happening::Timeout(conn) => self.lose(conn, Some(110)),
             Happening::Read(conn) => {
@@ -268,6 +271,16 @@ impl World {
         self.note("ended", child.0, format!("{ending:?}").as_bytes());
         self.oracle.ended(child, ending, self.now);
         self.handle(Event::Ended { child, ending });
+    }
+
+    fn examined(&mut self, child: ChildId) {
+        if !self.children.contains_key(&child) {
+            return;
+        }
+        self.note("examined", child.0, b"");
+        self.oracle.examined(child, self.now);
+        let place = *self.random.pick(&[Some("request_wait_answer"), None]);
+        self.handle(Event::Examined { child, place });
     }
 
     fn wake(&mut self) -> Checked {

@@ -282,6 +282,32 @@ fn a_group_can_be_killed_from_its_first_moment() {
 }
 
 #[test]
+fn where_a_process_waits_in_the_kernel() {
+    isolated(|| {
+        let nursery = Nursery::new(&[]);
+        let child = nursery.children.spawn(&shell("exec sleep 1000")).unwrap();
+        let handle = child.handle();
+        let path = format!("/proc/{}/wchan", handle.0.pid.as_raw_pid());
+        let told = (0..200).find_map(|_| {
+            let reactor = nursery.reactor.clone();
+            nursery.block_on(async move { sleep_until(&reactor, clock::monotonic().after(10)).await });
+            handle.kernel_function().filter(|name| name.contains("sleep"))
+        });
+        match std::fs::read_to_string(&path).unwrap().as_str() {
+            "0" => {
+                let reason = b"skipped: this kernel does not tell where a process waits\n";
+                rustix::io::write(rustix::stdio::stderr(), reason).unwrap();
+            }
+            name => assert_eq!(told.as_deref(), Some(name)),
+        }
+        handle.kill(true);
+        nursery.block_on(collect(child));
+        assert!(handle.has_ended());
+        assert_eq!(handle.kernel_function(), None);
+    });
+}
+
+#[test]
 fn who_was_buried_is_not_killed() {
     isolated(|| {
         let nursery = Nursery::new(&[]);

@@ -14,6 +14,7 @@ mod resources;
 mod results;
 #[cfg(test)]
 mod tests;
+mod violation;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::CStr;
@@ -26,6 +27,7 @@ use pacelet::time::{Instant, Now};
 use self::due::{Due, Extra, What};
 use self::resources::Resources;
 pub use self::resources::SERIAL;
+pub use self::violation::{Checked, Rule, violation};
 use super::request::{Ask, Request};
 use super::xml::Element;
 
@@ -48,51 +50,6 @@ const UNANSWERED: u64 = 20_000;
 pub fn settings() -> Settings {
     let place = Place { agent_path: AGENTS.map(Into::into).into(), ocf_root: OCF_ROOT.into() };
     Settings { place, node_start_state: Some("online".into()) }
-}
-
-/// What was broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rule {
-    /// R1 to R5, or something that a strict cluster would not read.
-    Sender,
-    /// One reply per request, and none besides.
-    OneReply,
-    /// Nothing overtakes what was caused before it; a notification never overtakes its reply.
-    Order,
-    /// One process of a resource at a time.
-    OneAtATime,
-    /// A process that should not have been started, or not so.
-    Start,
-    /// A process that should not have been killed, or not so.
-    Kill,
-    /// Something that had to happen or to be told did not.
-    Lost,
-    /// Something was told twice, or had no cause.
-    Unasked,
-    /// Something was told wrongly.
-    Content,
-    /// A connection was closed without need, or kept against it.
-    Connection,
-    /// The daemon ended too early, or did not end.
-    Shutdown,
-    /// Memory is held that nothing needs.
-    Memory,
-    /// A log line that must not be.
-    Log,
-    /// The contract between daemon and edge (`daemon::core`).
-    Edge,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    pub rule: Rule,
-    pub text: String,
-}
-
-pub type Checked<T = ()> = Result<T, Violation>;
-
-pub fn violation<T>(rule: Rule, text: impl Into<String>) -> Checked<T> {
-    Err(Violation { rule, text: text.into() })
 }
 
 /// What of a message has been handed to the daemon.
@@ -399,6 +356,14 @@ impl Oracle {
         self.distribute(now);
     }
 
+    /// The daemon is told what keeps a process that was killed, and reports it.
+    pub fn examined(&mut self, child: ChildId, now: Now) {
+        self.next_moment(now);
+        self.resources.examined(child, now);
+        self.resources.dispatch(now, false);
+        self.distribute(now);
+    }
+
     /// The daemon is about to learn that it cannot do its work.
     pub fn cannot_listen(&mut self) {
         self.must_exit = true;
@@ -440,8 +405,13 @@ impl Oracle {
         self.resources.spawned(child, command, now)
     }
 
-    pub fn killed(&mut self, child: ChildId, group: bool) -> Checked {
-        self.resources.killed(child, group)
+    pub fn killed(&mut self, child: ChildId, group: bool, now: Now) -> Checked {
+        self.resources.killed(child, group, now)
+    }
+
+    /// The daemon asks what keeps a process that was killed.
+    pub fn examine(&mut self, child: ChildId, now: Now) -> Checked {
+        self.resources.examine(child, now)
     }
 
     /// The daemon closes a connection.

@@ -4,6 +4,8 @@
 //! Where the pages leave a choice the daemon's is accepted: of several operations that fell due in the same
 //! moment any may be first.
 
+mod survivors;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use pacelet::agent::{ChildId, Command, Ending, Stream};
@@ -12,7 +14,7 @@ use pacelet::time::{Instant, Now};
 
 use super::super::request::{Agent, Execute};
 use super::results::{CANCELLED, Completion, ERROR_FATAL, NOT_INSTALLED, Outcome, Reason};
-use super::{AGENTS, Checked, OCF_ROOT, Rule, Violation, violation};
+use super::{AGENTS, Checked, OCF_ROOT, Rule, violation};
 
 /// The parameter by which the processes of an operation are known: each request has its own.
 pub const SERIAL: &str = "sim_serial";
@@ -33,6 +35,8 @@ pub struct Resources {
     /// The operation, by serial, whose run has a resource's name to itself.
     lanes: BTreeMap<String, String>,
     children: BTreeMap<ChildId, String>,
+    /// Processes that survived SIGKILL and were reported, and the names that they keep from being free.
+    left: BTreeMap<ChildId, String>,
     /// They ended before the kill that they were due: it may still come.
     spared: BTreeSet<ChildId>,
     /// Processes by the resource they say they belong to: independent of everything above.
@@ -57,6 +61,8 @@ struct Operation {
     agent: Agent,
     state: State,
     queued: Instant,
+    /// When it is reported as timed out although it could not be run.
+    gives_up: Option<Instant>,
     /// When it became its resource's active one; its first run only.
     activated: Option<Now>,
     is_first: bool,
@@ -83,7 +89,10 @@ enum State {
 #[derive(Clone, Copy, Debug)]
 struct Kill {
     cancelled: bool,
-    done: bool,
+    /// When the daemon did it.
+    at: Option<Instant>,
+    /// The daemon has asked why it does not die.
+    asked: bool,
 }
 
 impl Operation {
@@ -209,6 +218,7 @@ impl Resources {
             if matches!(operation.state, State::Idle(_)) {
                 operation.state = State::Due(moment);
             }
+            self.limit_waits(now);
             return Ok(());
         }
         if request.action == "stop" {
@@ -222,6 +232,7 @@ impl Resources {
             agent,
             state: State::Pending(ready),
             queued: now.mono,
+            gives_up: None,
             activated: None,
             is_first: true,
             last_rc: 0,
@@ -294,7 +305,7 @@ impl Resources {
         for serial in serials {
             let operation = self.operations.get_mut(serial).expect("listed");
             if let State::Running { kill, .. } = &mut operation.state {
-                kill.get_or_insert(Kill { cancelled: true, done: false }).cancelled = true;
+                kill.get_or_insert(Kill { cancelled: true, at: None, asked: false }).cancelled = true;
                 continue;
             }
             let outcome = Outcome::cancelled(operation.last_rc);
@@ -307,6 +318,7 @@ impl Resources {
 impl Resources {
     /// All timers that have passed.
     pub fn fire(&mut self, now: Now) {
+        self.give_up_waiting(now);
         for operation in self.operations.values_mut() {
             let timeout = u64::from(operation.request.timeout);
             match &mut operation.state {
@@ -315,11 +327,12 @@ impl Resources {
                 State::Running { started, kill, .. }
                     if timeout > 0 && kill.is_none() && started.after(timeout) <= now.mono =>
                 {
-                    *kill = Some(Kill { cancelled: false, done: false });
+                    *kill = Some(Kill { cancelled: false, at: None, asked: false });
                 }
                 _ => {}
             }
         }
+        self.limit_waits(now);
     }
 
     /// What can become active does, and what needs no process is finished. With `presume`, what can only be
@@ -354,7 +367,7 @@ impl Resources {
                 }
             }
             if !changed {
-                return;
+                return self.limit_waits(now);
             }
         }
     }
@@ -425,7 +438,7 @@ impl Resources {
     }
 
     /// The daemon kills a process.
-    pub fn killed(&mut self, child: ChildId, group: bool) -> Checked {
+    pub fn killed(&mut self, child: ChildId, group: bool, now: Now) -> Checked {
         if self.spared.remove(&child) {
             return Ok(());
         }
@@ -439,7 +452,7 @@ impl Resources {
             return violation(Rule::Kill, format!("child {} is killed with group: {group}", child.0));
         }
         match &mut operation.state {
-            State::Running { kill: Some(kill @ Kill { done: false, .. }), .. } => kill.done = true,
+            State::Running { kill: Some(kill @ Kill { at: None, .. }), .. } => kill.at = Some(now.mono),
             state => {
                 let text = format!("child {} is killed without need: {state:?}", child.0);
                 return violation(Rule::Kill, text);
@@ -460,12 +473,16 @@ impl Resources {
     /// A process has ended and was reaped.
     pub fn ended(&mut self, child: ChildId, ending: Ending, now: Now) {
         self.alive.retain(|_, alive| *alive != child);
+        if let Some(name) = self.left.remove(&child) {
+            self.lanes.remove(&name);
+            return self.limit_waits(now);
+        }
         let Some(serial) = self.children.remove(&child) else { return };
         let Some(operation) = self.operations.get(&serial) else { return };
         let State::Running { kill, .. } = operation.state else { return };
         self.lanes.remove(&operation.request.resource);
         let timed_out = matches!(kill, Some(Kill { cancelled: false, .. }));
-        if matches!(kill, Some(Kill { done: false, .. })) {
+        if matches!(kill, Some(Kill { at: None, .. })) {
             self.spared.insert(child);
         }
         let request = &operation.request;
@@ -507,6 +524,7 @@ impl Resources {
         if goes_on {
             operation.is_first = false;
             operation.activated = None;
+            operation.gives_up = None;
             operation.stdout.clear();
             operation.stderr.clear();
             operation.state = State::Idle(now.mono.after(operation.request.interval.into()));
@@ -528,7 +546,12 @@ impl Resources {
         for (serial, operation) in &self.operations {
             let lost = match &operation.state {
                 State::Running { child: None, .. } => "should have been started",
-                State::Running { kill: Some(Kill { done: false, .. }), .. } => "should have been killed",
+                State::Running { kill: Some(Kill { at: None, .. }), .. } => "should have been killed",
+                State::Running { kill: Some(Kill { at: Some(at), asked: false, .. }), .. }
+                    if timers && at.after(survivors::PATIENCE) <= now.mono =>
+                {
+                    "survives being killed, and nobody is told"
+                }
                 _ => continue,
             };
             return violation(Rule::Lost, format!("operation {serial} {lost}: {operation:?}"));
@@ -567,11 +590,5 @@ fn completion(operation: &Operation, outcome: Outcome, deleted: bool, now: Now) 
         queue_time: activated.map_or(0, |at| at.mono.since(operation.queued)),
         output: output.clone(),
         parameters: request.parameters.clone(),
-    }
-}
-
-impl std::fmt::Display for Violation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?}: {}", self.rule, self.text)
     }
 }

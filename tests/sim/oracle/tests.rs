@@ -309,13 +309,40 @@ fn a_wrong_command() {
 fn a_kill_too_much_and_one_too_few() {
     let mut stage = Stage::new();
     let call = stage.start("start", 0);
-    breaks(Rule::Kill, stage.oracle.killed(ChildId(call as u64), true));
+    breaks(Rule::Kill, stage.oracle.killed(ChildId(call as u64), true, stage.now));
     stage.pass(20_000);
     breaks(Rule::Lost, stage.settle());
-    breaks(Rule::Kill, stage.oracle.killed(ChildId(call as u64), false));
-    stage.oracle.killed(ChildId(call as u64), true).unwrap();
+    breaks(Rule::Kill, stage.oracle.killed(ChildId(call as u64), false, stage.now));
+    stage.oracle.killed(ChildId(call as u64), true, stage.now).unwrap();
     stage.settle().unwrap();
-    breaks(Rule::Kill, stage.oracle.killed(ChildId(call as u64), true));
+    breaks(Rule::Kill, stage.oracle.killed(ChildId(call as u64), true, stage.now));
+}
+
+#[test]
+fn a_process_that_cannot_be_killed_and_nobody_is_told_of() {
+    let mut stage = Stage::new();
+    let call = stage.start("start", 0);
+    let child = ChildId(call as u64);
+    stage.pass(20_000);
+    stage.oracle.woken(stage.now);
+    breaks(Rule::Kill, stage.oracle.examine(child, stage.now));
+    stage.oracle.killed(child, true, stage.now).unwrap();
+    stage.settle().unwrap();
+    stage.pass(4_999);
+    breaks(Rule::Kill, stage.oracle.examine(child, stage.now));
+    stage.settle().unwrap();
+    stage.pass(1);
+    breaks(Rule::Lost, stage.settle());
+    stage.oracle.examine(child, stage.now).unwrap();
+    breaks(Rule::Kill, stage.oracle.examine(child, stage.now));
+    stage.oracle.examined(child, stage.now);
+    let told = set(stage.result(call, "start", 1, 2), "lrmd_exec_time", "25000");
+    let reason = "Resource agent did not complete within 20s: SIGKILL does not end it";
+    stage.tell(A, told.with("lrmd_rsc_exit_reason", reason)).unwrap();
+    // Its name stays taken.
+    let stop = stage.execute("stop", 0);
+    stage.reply(A, stop).unwrap();
+    breaks(Rule::OneAtATime, stage.spawn(stop, "stop"));
 }
 
 #[test]
@@ -409,7 +436,7 @@ fn a_cancellation_that_cancels_nothing() {
     stage.ask(A, cancel());
     stage.reply(A, 0).unwrap();
     breaks(Rule::Lost, stage.settle());
-    stage.oracle.killed(ChildId(call as u64), true).unwrap();
+    stage.oracle.killed(ChildId(call as u64), true, stage.now).unwrap();
     stage.end(call, 0);
     let told = stage.result(call, "monitor", 0, 0);
     breaks(Rule::Content, stage.tell(A, told.clone()));

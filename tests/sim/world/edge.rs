@@ -76,10 +76,19 @@ impl World {
             Effect::Spawn(child, command) => self.spawn(child, &command)?,
             Effect::Kill { child, group } => {
                 self.note("kill", child.0, b"");
-                self.oracle.killed(child, group)?;
+                self.oracle.killed(child, group, self.now)?;
                 if let Some(script) = self.children.get(&child) {
                     let at = self.now.mono.after(script.outlives);
                     self.plan(at, Happening::End(child, Ending::Signalled(9)));
+                }
+            }
+            Effect::Examine(child) => {
+                self.note("examine", child.0, b"");
+                self.oracle.examine(child, self.now)?;
+                if self.is_eager {
+                    self.examined(child);
+                } else {
+                    self.plan(self.now.mono, Happening::Examined(child));
                 }
             }
             Effect::Log(line) => self.log(line)?,
