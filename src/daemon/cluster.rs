@@ -11,7 +11,7 @@ use crate::log::{Escaped, Level, Line};
 use crate::remote::{self, ConnId, Connection, Fault, Received};
 use crate::time::Now;
 
-use super::core::{Core, Effect};
+use super::core::{Closing, Core, Effect};
 
 /// How many connections may be open that have not proved that they know the key.
 const UNAUTHENTICATED: usize = 512;
@@ -49,7 +49,7 @@ impl Core {
         match received {
             Ok(Received::Authenticated) => self.authenticated(conn, now),
             Ok(Received::Bytes) => {}
-            Err(fault) => return self.fail(conn, &fault, now),
+            Err(fault) => return self.fail(conn, fault, now),
         }
         // A request may end its own connection.
         while let Some(connection) = self.connections.get_mut(&conn) {
@@ -60,7 +60,7 @@ impl Core {
                     self.carry_out(now);
                 }
                 Ok(None) => break,
-                Err(fault) => return self.fail(conn, &fault, now),
+                Err(fault) => return self.fail(conn, fault, now),
             }
         }
         if let Some(connection) = self.connections.get(&conn).filter(|connection| connection.is_closed()) {
@@ -82,8 +82,11 @@ impl Core {
     }
 
     /// Ends a connection for a fault of its own.
-    pub(super) fn fail(&mut self, conn: ConnId, fault: &Fault, now: Now) {
+    pub(super) fn fail(&mut self, conn: ConnId, fault: Fault, now: Now) {
         let Some(connection) = self.connections.get(&conn) else { return };
+        if !connection.is_authenticated() {
+            return self.close_for(conn, Some(fault), now);
+        }
         let line = end_line(connection, true, &fault.to_string());
         self.log(line);
         self.close(conn, now);
@@ -91,11 +94,15 @@ impl Core {
 
     /// Writes what can be written at once, then closes.
     fn close(&mut self, conn: ConnId, now: Now) {
+        self.close_for(conn, None, now);
+    }
+
+    fn close_for(&mut self, conn: ConnId, fault: Option<Fault>, now: Now) {
         let Some(mut connection) = self.connections.remove(&conn) else { return };
         connection.close();
         self.effects.push_back(Effect::Close(conn));
         self.forget(conn, &connection, now);
-        self.closing.insert(conn, connection);
+        self.closing.insert(conn, Box::new(Closing { connection, fault }));
     }
 
     /// A connection is gone. With the last client recurring operations end, with the last provider a daemon that
@@ -168,7 +175,7 @@ impl Core {
                 let client = label(connection);
                 self.log(line!(Error, "Could not tell {client} a result: {error}: please report this"));
             }
-            Err(fault) => self.fail(conn, &fault, now),
+            Err(fault) => self.fail(conn, fault, now),
         }
     }
 }
@@ -180,7 +187,7 @@ fn terminated(mut message: Vec<u8>) -> Rc<[u8]> {
 }
 
 /// The one line for the end of a connection, which may be our doing.
-fn end_line(connection: &Connection, is_ours: bool, why: &str) -> Line {
+pub(super) fn end_line(connection: &Connection, is_ours: bool, why: &str) -> Line {
     let label = label(connection);
     let (level, what) = match (connection.is_authenticated(), connection.spoke(), is_ours) {
         (true, _, true) => (Level::Error, format!("Disconnecting remote client {label}")),

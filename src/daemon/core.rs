@@ -14,10 +14,11 @@ use crate::agent::{ChildId, Command, Ending, Place, Stream};
 use crate::executor::Executor;
 use crate::line;
 use crate::log::Line;
-use crate::remote::{ConnId, Connection};
+use crate::remote::{ConnId, Connection, Fault};
 use crate::time::{Instant, Now};
 use crate::tls::Psk;
 
+use super::cluster::end_line;
 use super::port::{PATIENCE, Port};
 use super::shutdown::Shutdown;
 
@@ -148,6 +149,15 @@ pub enum Effect {
     Exit(ExitCode),
 }
 
+/// A connection that is to be closed.
+#[derive(Debug)]
+pub(super) struct Closing {
+    pub(super) connection: Box<Connection>,
+    /// Why, of a stranger's: said only when the connection has ended, so that the stranger cannot tell by the clock
+    /// what was said.
+    pub(super) fault: Option<Fault>,
+}
+
 /// The daemon's whole state.
 ///
 /// What its maps hold is boxed, here and in the executor, so that they differ in nothing but their
@@ -158,7 +168,7 @@ pub struct Core {
     pub(super) executor: Executor,
     pub(super) connections: BTreeMap<ConnId, Box<Connection>>,
     /// Those whose [`Effect::Close`] has not been carried out.
-    pub(super) closing: BTreeMap<ConnId, Box<Connection>>,
+    pub(super) closing: BTreeMap<ConnId, Box<Closing>>,
     /// The one whose [`Effect::Close`] was given out last.
     closed: Option<ConnId>,
     /// Connections that can serve the node's tools, newest first.
@@ -229,8 +239,8 @@ impl Core {
             Event::Accepted { conn, peer } => self.accepted(conn, peer, now),
             Event::Received { conn, bytes } => self.received(conn, bytes, now, entropy),
             Event::Sent { conn, count } => {
-                let open = self.connections.get_mut(&conn).or_else(|| self.closing.get_mut(&conn));
-                if let Some(connection) = open {
+                let closing = self.closing.get_mut(&conn).map(|closing| &mut closing.connection);
+                if let Some(connection) = self.connections.get_mut(&conn).or(closing) {
                     connection.sent(count, now.mono);
                 }
             }
@@ -247,8 +257,10 @@ impl Core {
 
     /// The next thing to do, `None` when all has been told.
     pub fn poll(&mut self) -> Option<Effect> {
-        if let Some(conn) = self.closed.take() {
-            self.closing.remove(&conn);
+        if let Some(closing) = self.closed.take().and_then(|conn| self.closing.remove(&conn))
+            && let Some(fault) = &closing.fault
+        {
+            return Some(Effect::Log(end_line(&closing.connection, true, &fault.to_string())));
         }
         let Some(effect) = self.effects.pop_front() else {
             self.effects.shrink_to(EFFECTS_KEPT);
@@ -272,7 +284,8 @@ impl Core {
 
     /// The bytes that wait for a connection's socket; empty when none do or it is unknown.
     pub fn outgoing(&self, conn: ConnId) -> &[u8] {
-        let connection = self.connections.get(&conn).or_else(|| self.closing.get(&conn));
+        let closing = self.closing.get(&conn).map(|closing| &closing.connection);
+        let connection = self.connections.get(&conn).or(closing);
         connection.map_or(&[], |connection| connection.outgoing())
     }
 
@@ -305,7 +318,7 @@ impl Core {
             .filter_map(|(&conn, connection)| Some((conn, connection.overdue(now.mono)?)))
             .collect();
         for (conn, fault) in overdue {
-            self.fail(conn, &fault, now);
+            self.fail(conn, fault, now);
         }
         if self.port.is_due(now.mono) && !self.shutdown.has_begun() {
             self.effects.push_back(Effect::Listen);
@@ -319,7 +332,7 @@ impl Core {
         self.log(line!(Info, "Terminating with {} clients", self.connections.len()));
         while let Some((conn, mut connection)) = self.connections.pop_first() {
             connection.close();
-            self.closing.insert(conn, connection);
+            self.closing.insert(conn, Box::new(Closing { connection, fault: None }));
             self.effects.push_back(Effect::Close(conn));
         }
         self.effects.push_back(Effect::Exit(code));

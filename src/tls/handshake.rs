@@ -174,11 +174,16 @@ fn authenticate(
     psks: OfferedPsks<'_>,
     psk: Option<&Psk>,
 ) -> Result<(Early, u16, Sha256), Cause> {
-    let offers = || psks.iter().zip(0_u16..);
-    let ours = offers().find(|((identity, _), _)| *identity == IDENTITY);
-    let known = ours.is_some();
+    let (mut chosen, mut known) = (None, false);
+    for (offer, index) in psks.iter().zip(0_u16..) {
+        let is_ours = offer.0 == IDENTITY;
+        if chosen.is_none() || (is_ours && !known) {
+            chosen = Some((offer, index));
+        }
+        known |= is_ours;
+    }
     // The form of the hello guarantees one identity at least.
-    let ((identity, binder), index) = ours.or_else(|| offers().next()).ok_or(Malformed)?;
+    let ((identity, binder), index) = chosen.ok_or(Malformed)?;
 
     let covered = message.len().checked_sub(psks.binders_length()).ok_or(Malformed)?;
     let (truncated, binders) = message.split_at_checked(covered).ok_or(Malformed)?;
@@ -186,6 +191,9 @@ fn authenticate(
     let early = Early::new(psk.map(Psk::bytes).unwrap_or_default());
     let expected = early.binder(&transcript.clone().finalize().into());
     transcript.update(binders);
+
+    // Copied in any case: what is done for one of two refusals is done for the other.
+    let called = Box::from(identity.get(..Escaped::LIMIT + 1).unwrap_or(identity));
 
     let right = binder.ct_eq(&*expected)
         & subtle::Choice::from(u8::from(known))
@@ -196,8 +204,6 @@ fn authenticate(
     Err(match (psk, known) {
         (None, _) => Cause::NoKey,
         (Some(_), true) => Cause::WrongKey,
-        (Some(_), false) => {
-            Cause::UnknownIdentity(identity.iter().take(Escaped::LIMIT + 1).copied().collect())
-        }
+        (Some(_), false) => Cause::UnknownIdentity(called),
     })
 }

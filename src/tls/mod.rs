@@ -53,7 +53,7 @@
 //!
 //! A wrong key and an unknown identity give the same alert in the same time: the binder is computed
 //! with our key whatever identity is offered, compared in constant time, and only then thrown away.
-//! It is checked before any work on curves. What is checked before the binder (form, versions,
+//! Who owns the connection says why in the log only after its end. The binder is checked before any work on curves. What is checked before the binder (form, versions,
 //! suites, groups) does not involve the key.
 //!
 //! # Memory

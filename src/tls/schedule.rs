@@ -27,6 +27,8 @@ pub(super) struct Secret(Zeroizing<Hash>);
 impl Secret {
     /// HKDF-Extract.
     fn extract(salt: &Hash, material: &[u8]) -> Self {
+        #[cfg(test)]
+        WORK.set(WORK.get() + 1);
         let (prk, _) = Hkdf::<Sha256>::extract(Some(salt), material);
         Self(wiping(prk))
     }
@@ -35,6 +37,8 @@ impl Secret {
     pub(super) fn expand(&self, label: &str, context: &[u8], to: &mut [u8]) {
         // HkdfLabel: u16 length, "tls13 " + label and context with 8-bit lengths. All labels are
         // ours and short, a context is a hash or empty.
+        #[cfg(test)]
+        WORK.set(WORK.get() + 1);
         let length = (to.len() as u16).to_be_bytes();
         let label_length = [(6 + label.len()) as u8];
         let context_length = [context.len() as u8];
@@ -141,6 +145,12 @@ fn wiping(mut output: Output<Sha256>) -> Zeroizing<Hash> {
 
 fn empty_hash() -> Hash {
     Sha256::digest([]).into()
+}
+
+#[cfg(test)]
+std::thread_local! {
+    /// How often a secret was made from another: two refusals must not differ in it.
+    pub(super) static WORK: core::cell::Cell<u32> = const { core::cell::Cell::new(0) };
 }
 
 #[cfg(test)]

@@ -5,6 +5,11 @@ mod embedded;
 mod gnutls;
 mod openssl;
 mod server;
+mod timing;
+
+#[path = "../../src/tls/tests/client.rs"]
+#[allow(dead_code, reason = "the unit tests use the rest")]
+mod client;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::process::{Command, Stdio};

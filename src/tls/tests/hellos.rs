@@ -391,6 +391,39 @@ fn wrong_key_and_unknown_identity() {
     assert_eq!(host.fails(&record(HANDSHAKE, &hello.message())).cause, Cause::NoKey);
 }
 
+/// The same steps, and none of them on a curve, which would draw a private key: what remains to differ is
+/// measured by `interop_tls`'s `timing`.
+#[test]
+fn wrong_key_and_unknown_identity_are_the_same_work() {
+    use crate::tls::schedule::WORK;
+    let work = |change: fn(&mut Hello)| {
+        let mut hello = ordinary();
+        change(&mut hello);
+        let mut host = Host::new(&KEY);
+        let bytes = record(HANDSHAKE, &hello.message());
+        let (before, entropy) = (WORK.get(), host.entropy.0);
+        host.fails(&bytes);
+        assert_eq!(host.entropy.0, entropy, "a private key was made");
+        WORK.get() - before
+    };
+    let wrong = work(|hello| hello.key = vec![8; 32]);
+    assert!(wrong > 0);
+    assert_eq!(wrong, work(|hello| hello.identities = Some(vec![b"root".to_vec()])));
+    assert_eq!(wrong, work(|hello| hello.identities = Some(vec![b"root".to_vec(), b"nobody".to_vec()])));
+    assert_eq!(
+        wrong,
+        work(|hello| (hello.key, hello.identities) = (vec![8; 32], Some(vec![b"root".to_vec()])))
+    );
+    // The same where a share would have to be asked for.
+    assert_eq!(
+        wrong,
+        work(|hello| {
+            hello.set(51, list16(&[]));
+            hello.identities = Some(vec![b"root".to_vec()]);
+        })
+    );
+}
+
 #[test]
 fn a_long_identity_is_cut() {
     let failure = changed(|hello| hello.identities = Some(vec![vec![b'x'; 40_000]]));
