@@ -60,9 +60,24 @@ impl Output {
     pub fn last_after(&self, prefix: &[u8]) -> Option<String> {
         let tail: Vec<u8> = self.tail.iter().flat_map(|tail| tail.iter().copied()).collect();
         let line = after_last(&tail, prefix).or_else(|| after_last(&self.head, prefix))?;
-        let line = &line[..line.len().min(Self::REASON_LIMIT)];
-        (!line.is_empty()).then(|| String::from_utf8_lossy(line).into_owned())
+        (!line.is_empty()).then(|| text(line, Self::REASON_LIMIT))
     }
+}
+
+/// The text of what an agent wrote: at most `limit` bytes of whole characters, and `?` for what is no
+/// character, as the XML writer has it.
+fn text(bytes: &[u8], limit: usize) -> String {
+    // A character that is cut here is behind the limit.
+    let bytes = bytes.get(..limit + 3).unwrap_or(bytes);
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        if !chunk.invalid().is_empty() {
+            text.push('?');
+        }
+    }
+    text.truncate(text.floor_char_boundary(limit));
+    text
 }
 
 fn after_last<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
@@ -90,7 +105,8 @@ mod tests {
         assert_eq!(reason(b"ocf-exit-reason:one\nx ocf-exit-reason: two \nmore").as_deref(), Some(" two "));
         assert_eq!(reason(b"ocf-exit-reason:one\nocf-exit-reason:\n"), None);
         assert_eq!(reason(b"nothing"), None);
-        assert_eq!(reason(b"ocf-exit-reason:\xff").as_deref(), Some("\u{fffd}"));
+        assert_eq!(reason(b"ocf-exit-reason:\xff").as_deref(), Some("?"));
+        assert_eq!(reason(b"ocf-exit-reason:a\xc3\xa9\xf0\x9f\x98b\x1b").as_deref(), Some("a\u{e9}?b\x1b"));
     }
 
     #[test]
@@ -109,5 +125,9 @@ mod tests {
     fn a_reason_is_cut() {
         let text = [PREFIX, &[b'x'; 5000]].concat();
         assert_eq!(output(&text).last_after(PREFIX).unwrap().len(), Output::REASON_LIMIT);
+        // Not within a character.
+        let text = [PREFIX, b"x", "\u{e9}".repeat(5000).as_bytes()].concat();
+        let reason = output(&text).last_after(PREFIX).unwrap();
+        assert_eq!(reason, format!("x{}", "\u{e9}".repeat((Output::REASON_LIMIT - 1) / 2)));
     }
 }
