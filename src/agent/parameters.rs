@@ -14,6 +14,9 @@ pub struct Parameters(Vec<(Box<str>, Box<str>)>);
 pub struct InvalidParameter;
 
 impl Parameters {
+    /// How many one operation may have. Each costs a comparison with the others, and a controller sends dozens.
+    pub const LIMIT: usize = 4096;
+
     /// Adds one; of two with the same name the later wins.
     ///
     /// # Errors

@@ -66,6 +66,7 @@ impl Core {
             Operation::RegisterResource { name, agent, drop_recurring } => {
                 let result = self.executor.register(&name, agent, drop_recurring, now);
                 self.carry_out(now);
+                self.log_result(to.conn, "lrmd_rsc_register", result);
                 let rc = code(result);
                 self.reply(to, rc, ReplyExtra::None, now);
                 self.tell_all(rc, to, "lrmd_rsc_register", Some(&name), now);
@@ -83,6 +84,7 @@ impl Core {
             Operation::Execute(execute) => {
                 let result = self.executor.execute(request(*execute, to), now);
                 self.carry_out(now);
+                self.log_result(to.conn, "lrmd_rsc_exec", result);
                 let rc = result.map_or_else(|refusal| refusal as i64, |()| i64::from(to.call_id));
                 self.reply(to, rc, ReplyExtra::None, now);
             }
@@ -173,6 +175,12 @@ impl Core {
         self.broadcast(remote::generic(rc, to.call_id, operation, resource), now);
     }
 
+    fn log_result(&mut self, conn: ConnId, operation: &str, result: Result<(), Refusal>) {
+        if let Err(refusal) = result {
+            self.log_refusal(conn, operation, refusal);
+        }
+    }
+
     /// That a resource is not known is an everyday question; anything else refused at once is worth a line.
     fn log_refusal(&mut self, conn: ConnId, operation: &str, refusal: Refusal) {
         if refusal == Refusal::NoSuchResource {
@@ -182,6 +190,7 @@ impl Core {
         let client = label(connection);
         let why = match refusal {
             Refusal::NotSupported => "no such operation",
+            Refusal::TooMuch => "there are too many, of resources, operations, or parameters of this one",
             _ => "something it needs is missing or cannot be used",
         };
         let operation = Escaped(operation.as_bytes());

@@ -215,17 +215,22 @@ impl Execute {
     fn parse(root: &Element<'_>, resource: &Element<'_>) -> Result<Self, Refusal> {
         let options = number(root, "lrmd_callopt");
         let mut parameters = Parameters::default();
+        let mut add = |name: String, value: String| {
+            if parameters.len() >= Parameters::LIMIT {
+                return Err(Refusal::TooMuch);
+            }
+            parameters.insert(name, value).map_err(|_| Refusal::Invalid)
+        };
         if let Some(attributes) = resource.children().find(|child| child.name() == "attributes") {
             for attribute in attributes.attributes() {
-                let value = attribute.value().into_owned();
-                parameters.insert(attribute.name.to_owned(), value).map_err(|_| Refusal::Invalid)?;
+                add(attribute.name.to_owned(), attribute.value().into_owned())?;
             }
             // After the attributes: of two with the same name the later wins.
             for child in attributes.children().filter(|child| child.name() == "param") {
                 let (Some(name), Some(value)) = (text(&child, "name"), text(&child, "value")) else {
                     continue;
                 };
-                parameters.insert(name, value).map_err(|_| Refusal::Invalid)?;
+                add(name, value)?;
             }
         }
         Ok(Self {
@@ -259,9 +264,13 @@ fn text(element: &Element<'_>, name: &str) -> Option<String> {
     element.attribute(name).map(std::borrow::Cow::into_owned)
 }
 
-/// A missing or unreadable number counts as 0, a negative one too.
+/// A missing or unreadable number counts as 0, a negative one too; one that is too large as the largest, so that
+/// a very long time-out does not become none.
 fn number(element: &Element<'_>, name: &str) -> u32 {
-    element.attribute(name).and_then(|value| value.parse().ok()).unwrap_or(0)
+    let value = element.attribute(name);
+    value
+        .and_then(|value| value.parse::<i64>().ok())
+        .map_or(0, |value| value.clamp(0, u32::MAX.into()) as u32)
 }
 
 /// The words Pacemaker takes for yes (executor-api.md section 1).
@@ -316,6 +325,32 @@ mod tests {
         );
         let injection = r#"<x lrmd_op="lrmd_rsc_exec"><lrmd_rsc lrmd_rsc_id="a" lrmd_rsc_action="b"><attributes><param name="A=B" value="c"/></attributes></lrmd_rsc></x>"#;
         assert_eq!(refused(injection), -22);
+    }
+
+    #[test]
+    fn numbers_at_their_ends() {
+        let execute = |timeout: &str| {
+            let message = format!(
+                r#"<x lrmd_op="lrmd_rsc_exec"><lrmd_rsc lrmd_rsc_id="a" lrmd_rsc_action="b" lrmd_timeout="{timeout}"/></x>"#
+            );
+            let Ok(Operation::Execute(execute)) = operation(&message) else { panic!() };
+            execute.timeout
+        };
+        let all = ["4294967295", "4294967296", "-1", "", "20s", "0x10", "+7"].map(execute);
+        assert_eq!(all, [u32::MAX, u32::MAX, 0, 0, 0, 0, 7]);
+    }
+
+    #[test]
+    fn parameters_are_bounded() {
+        let refused = |count: usize| {
+            let all: String = (0..count).map(|n| format!(r#"<param name="{n}" value=""/>"#)).collect();
+            let message = format!(
+                r#"<x lrmd_op="lrmd_rsc_exec"><lrmd_rsc lrmd_rsc_id="a" lrmd_rsc_action="b"><attributes>{all}</attributes></lrmd_rsc></x>"#
+            );
+            operation(&message).err()
+        };
+        assert_eq!(refused(Parameters::LIMIT), None);
+        assert_eq!(refused(Parameters::LIMIT + 1), Some(Refusal::TooMuch));
     }
 
     #[test]
