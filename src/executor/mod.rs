@@ -362,12 +362,13 @@ impl Executor {
     }
 
     /// Every registered resource with its recurring operations' action, interval and timeout
-    /// (executor-api.md section 6.1).
+    /// (executor-api.md section 6.1). What has been cancelled and is being killed is none any more.
     pub fn recurring(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = (&str, u32, u32)>)> {
         self.resources.values().filter_map(|resource| {
             let registration = resource.registration.as_ref()?;
             let operations = registration.recurring.iter().filter_map(|id| self.operations.get(id));
             let described = operations
+                .filter(|operation| !operation.is_being_cancelled())
                 .map(|operation| &operation.request)
                 .map(|request| (&*request.action, request.interval, request.timeout));
             Some((&*resource.name, described))

@@ -409,6 +409,9 @@ fn what_is_recurring_is_listed_once_it_has_started() {
     lab.end(DONE);
     let (name, operations) = lab.executor.recurring().next().unwrap();
     assert_eq!((name, operations.collect::<Vec<_>>()), ("r", vec![("monitor", 10_000, 20_000)]));
+    // Cancelled while it runs, it is none any more.
+    lab.cancel("monitor", 10_000).unwrap();
+    assert_eq!((lab.killed.len(), lab.executor.recurring().next().unwrap().1.count()), (1, 0));
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub enum What {
 pub enum Extra {
     None,
     Token,
-    Recurring(BTreeMap<String, Vec<(String, u32, u32, bool)>>),
+    Recurring(BTreeMap<String, Vec<(String, u32, u32)>>),
 }
 
 impl Due {
@@ -118,15 +118,8 @@ impl Extra {
                 let names = got.keys().eq(expected.keys()) && got.len() == message.children.len();
                 let fits = expected.iter().all(|(name, operations)| {
                     let mut told = got.get(name).cloned().unwrap_or_default();
-                    let complete = operations.iter().all(|(action, interval, timeout, may_be_missing)| {
-                        let this = (action.clone(), *interval, *timeout);
-                        match told.iter().position(|one| *one == this) {
-                            Some(place) => {
-                                told.remove(place);
-                                true
-                            }
-                            None => *may_be_missing,
-                        }
+                    let complete = operations.iter().all(|this| {
+                        told.iter().position(|one| one == this).map(|place| told.remove(place)).is_some()
                     });
                     complete && told.is_empty()
                 });

@@ -270,17 +270,19 @@ impl Resources {
         }
     }
 
-    /// What `lrmd_get_recurring` must tell: name, then action, interval, timeout, and whether it may be missing
-    /// because it is being cancelled.
-    pub fn recurring(&self) -> BTreeMap<String, Vec<(String, u32, u32, bool)>> {
+    /// What `lrmd_get_recurring` must tell: name, then action, interval, timeout.
+    pub fn recurring(&self) -> BTreeMap<String, Vec<(String, u32, u32)>> {
         let describe = |serial: &String| {
             let operation = &self.operations[serial];
             let request = &operation.request;
-            (request.action.clone(), request.interval, request.timeout, operation.is_being_cancelled())
+            let described = (request.action.clone(), request.interval, request.timeout);
+            (!operation.is_being_cancelled()).then_some(described)
         };
         self.registered
             .iter()
-            .map(|(name, registration)| (name.clone(), registration.recurring.iter().map(describe).collect()))
+            .map(|(name, registration)| {
+                (name.clone(), registration.recurring.iter().filter_map(describe).collect())
+            })
             .collect()
     }
 
