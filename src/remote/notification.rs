@@ -100,10 +100,13 @@ fn address(out: &mut Writer<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::rc::Rc;
 
+    use super::super::{Envelope, Operation};
     use super::*;
     use crate::agent::{Parameters, Status};
+    use crate::xml::Document;
 
     #[test]
     fn a_completion_has_every_attribute_and_echoes_the_parameters() {
@@ -137,6 +140,81 @@ mod tests {
         assert!(text.starts_with(start), "{text}");
         assert!(text.ends_with(end), "{text}");
         assert!(!text.contains('\x1b') && !text.contains("&#x1B;"), "{text}");
+    }
+
+    fn result_of(parameters: Parameters) -> Completion {
+        Completion {
+            only: None,
+            call_id: 1,
+            resource: "r".into(),
+            action: "start".into(),
+            interval: 0,
+            timeout: 0,
+            start_delay: 0,
+            user_data: None,
+            rc: 0,
+            status: Status::Done,
+            deleted: false,
+            run_time: 0,
+            change_time: 0,
+            exec_time: 0,
+            queue_time: 0,
+            reason: None,
+            output: None,
+            parameters: Rc::new(parameters),
+        }
+    }
+
+    /// From the request to the echo, as controllers of all releases write values (remote-protocol.md section 2.5).
+    #[test]
+    fn parameters_come_back_as_they_were_sent() {
+        // Attribute as written, and what it means.
+        let attributes = [
+            ("v3='a&#x0A;b&#x09;c&#x0D;d&#x7F;&quot;&lt;&gt;&amp;&apos;'", "v3", "a\nb\tc\rd\u{7f}\"<>&'"),
+            (r"v2='it&apos;s    four\nlines\r\033[0m caf&#233;'", "v2", r"it's    four\nlines\r\033[0m café"),
+            (r"v1='caf\37777777703\37777777651'", "v1", r"caf\37777777703\37777777651"),
+            ("raw='one\ntwo\tthree\r\nfour'", "raw", "one two three four"),
+            (
+                "far='\u{85}\u{2028}\u{fffd}\u{1f600}\u{10ffff}'",
+                "far",
+                "\u{85}\u{2028}\u{fffd}\u{1f600}\u{10ffff}",
+            ),
+            ("blanks='  two  '", "blanks", "  two  "),
+            ("empty=''", "empty", ""),
+            ("secret='lrm://'", "secret", "lrm://"),
+            ("a.b-c:d='='", "a.b-c:d", "="),
+            ("na\u{ef}ve='x'", "na\u{ef}ve", "x"),
+            ("OCF_CHECK_LEVEL='10'", "OCF_CHECK_LEVEL", "10"),
+        ];
+        let elements = [
+            ("name='1' value='a&#x0A;b'", "1", "a\nb"),
+            ("name='2nd &quot;' value=''", "2nd \"", ""),
+            (r"name='9\n' value='x'", r"9\n", "x"),
+            ("name='v1x' value='could be an attribute'", "v1x", "could be an attribute"),
+        ];
+        let plain: String = attributes.iter().map(|(written, ..)| format!(" {written}")).collect();
+        let nested: String = elements.iter().map(|(written, ..)| format!("<param {written}/>")).collect();
+        let request = format!(
+            "<x lrmd_op='lrmd_rsc_exec'><lrmd_calldata><lrmd_rsc lrmd_rsc_id='r' lrmd_rsc_action='start'>\
+             <attributes{plain}>{nested}</attributes></lrmd_rsc></lrmd_calldata></x>"
+        );
+        let operation = Envelope::parse(request.as_bytes()).unwrap().operation;
+        let Ok(Operation::Execute(execute)) = operation else { panic!("{operation:?}") };
+        let told = completion(&result_of(execute.parameters));
+        let document = Document::parse(&told).unwrap();
+        let echo = document.root().children().find(|child| child.name() == "attributes").unwrap();
+        let mut back: BTreeMap<String, String> = BTreeMap::new();
+        for attribute in echo.attributes() {
+            assert_eq!(back.insert(attribute.name.into(), attribute.value().into()), None);
+        }
+        for child in echo.children() {
+            let part = |name| child.attribute(name).unwrap().into_owned();
+            assert_eq!(back.insert(part("name"), part("value")), None);
+        }
+        let sent = attributes.iter().chain(&elements);
+        let sent: BTreeMap<String, String> =
+            sent.map(|(_, name, value)| ((*name).into(), (*value).into())).collect();
+        assert_eq!(back, sent);
     }
 
     #[test]
