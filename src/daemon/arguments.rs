@@ -12,15 +12,21 @@ use argh::FromArgs;
 /// configured by the environment, as the stock daemon is.
 #[derive(FromArgs, Clone, Debug, Default, PartialEq, Eq)]
 #[argh(note = "\
-The service manager reads the environment from /etc/sysconfig/pacemaker or /etc/default/pacemaker:
+Settings come from the environment, or else from /etc/sysconfig/pacemaker or /etc/default/pacemaker (and sbd
+beside it), one NAME=value a line:
   PCMK_authkey_location   file with the cluster's key (default /etc/pacemaker/authkey)
   PCMK_remote_address     listen only there (default: everywhere, IPv6 and IPv4)
   PCMK_remote_port        TCP port (default 3121)
   PCMK_node_start_state   start in \"standby\" or \"online\" (default: what the cluster remembers)
   PCMK_logfacility        syslog facility, or none (default daemon)
   PCMK_logpriority        least important syslog level (default notice)
+  PCMK_logfile            write the log to this file, or none (default
+                          /var/log/pacemaker/pacemaker.log, where that directory is)
+  PCMK_logfile_mode       its permissions (default 0660)
   PCMK_stderr             yes: log to standard error, too
   PCMK_debug              yes: log details for debugging
+  SBD_WATCHDOG_TIMEOUT    seconds; what a cluster node does not acknowledge in half of it ends its
+                          connection (default 90 seconds)
   OCF_ROOT                what agents are told about where they live (default /usr/lib/ocf)
   OCF_RA_PATH             directories of agents, separated by colons (default $OCF_ROOT/resource.d)
 

@@ -1,11 +1,13 @@
-//! What the environment and the command line say (daemon-lifecycle.md section 3).
+//! What the command line, the environment and settings files say, in this order
+//! (daemon-lifecycle.md section 3).
 //!
 //! Nothing in it is a reason not to start: what makes no sense is named in a warning, with what is
 //! done instead.
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
 
 use crate::agent::Place;
 use crate::line;
@@ -14,6 +16,8 @@ use crate::log::{Escaped, Level, Line};
 use super::arguments::Arguments;
 use super::core::Settings;
 use super::log::{Facility, NAME, Sinks};
+use super::log_file::{FILES, Files};
+use super::settings_file::SettingsFile;
 
 /// The port that IANA gave Pacemaker Remote.
 const DEFAULT_PORT: u16 = 3121;
@@ -21,6 +25,57 @@ const DEFAULT_PORT: u16 = 3121;
 const DEFAULT_KEY: &str = "/etc/pacemaker/authkey";
 /// Where agents live if nothing else is said.
 const DEFAULT_OCF_ROOT: &str = "/usr/lib/ocf";
+/// Where stock writes its log if nothing else is said. On a machine without the directory nobody wants it.
+const DEFAULT_LOG: &str = "/var/log/pacemaker/pacemaker.log";
+/// The directory of that.
+pub const LOG_DIRECTORY: &str = "/var/log/pacemaker";
+/// A log file's permissions if nothing else is said.
+const DEFAULT_LOG_MODE: u32 = 0o660;
+/// Settings that are stock's for this daemon, and have no effect in this one.
+const WITHOUT_EFFECT: &[&str] = &[
+    "blackbox",
+    "ca_file",
+    "cert_file",
+    "crl_file",
+    "dh_max_bits",
+    "dh_min_bits",
+    "ipc_buffer",
+    "ipc_type",
+    "key_file",
+    "remote_pid1",
+    "remote_schema_directory",
+    "schema_directory",
+    "tls_priorities",
+    "trace_blackbox",
+    "trace_files",
+    "trace_formats",
+    "trace_functions",
+    "trace_tags",
+];
+/// Settings that have an effect, are for the other daemons of a cluster, or are made by daemons for agents.
+const KNOWN: &[&str] = &[
+    "DEBUGLOG",
+    "LOGFACILITY",
+    "LOGFILE",
+    "authkey_location",
+    "callgrind_enabled",
+    "cib_timeout",
+    "cluster_type",
+    "debug",
+    "fail_fast",
+    "logfacility",
+    "logfile",
+    "logfile_mode",
+    "logpriority",
+    "node_action_limit",
+    "node_start_state",
+    "panic_action",
+    "remote_address",
+    "remote_port",
+    "service",
+    "stderr",
+    "valgrind_enabled",
+];
 /// What a service manager gives the daemon for itself.
 const OWN_VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "JOURNAL_STREAM"];
 /// The same, by how they begin.
@@ -39,6 +94,8 @@ pub struct Config {
     pub key: CString,
     /// Where log lines go.
     pub sinks: Sinks,
+    /// Where they go, too.
+    pub log_files: Option<Files>,
     /// TCP_USER_TIMEOUT of cluster connections, in milliseconds, if there is a hardware watchdog.
     pub user_timeout_millis: Option<u32>,
     /// What children inherit, as `NAME=VALUE`.
@@ -47,26 +104,45 @@ pub struct Config {
     pub warnings: Vec<Line>,
 }
 
+/// What the machine that the daemon runs on is like.
+#[derive(Clone, Debug, Default)]
+pub struct Machine {
+    /// What there is in files; what counts more comes later.
+    pub settings: Vec<SettingsFile>,
+    /// Whether there is [`LOG_DIRECTORY`].
+    pub has_log_directory: bool,
+    /// Where the daemon was started.
+    pub directory: PathBuf,
+}
+
 impl Config {
-    /// Reads the daemon's environment, over which the command line goes.
-    pub fn new(arguments: &Arguments, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
-        let mut reader = Reader { environment: environment.into_iter().collect(), warnings: Vec::new() };
+    /// Reads settings files, over which the daemon's environment goes, and over that the command line.
+    pub fn new(
+        arguments: &Arguments,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        machine: &Machine,
+    ) -> Self {
+        let mut reader = Reader { environment: BTreeMap::new(), warnings: Vec::new() };
+        for file in &machine.settings {
+            let (settings, warnings) = file.parse();
+            reader.environment.extend(settings);
+            reader.warnings.extend(warnings);
+        }
+        reader.environment.extend(environment);
+        reader.warn_of_others();
         if let Some(port) = arguments.port.last() {
             reader.set("PCMK_remote_port", port);
-        }
-        for file in &arguments.logfile {
-            let file = Escaped(file.as_bytes());
-            reader.warnings.push(line!(Warning, "Log files are not written yet: ignoring --logfile {file}"));
         }
         let debug = reader.enabled("debug") || arguments.verbose > 1;
         let stderr = reader.enabled("stderr") || arguments.verbose > 0;
         let facility = reader.facility();
         let priority = reader.priority();
         let ocf_root = reader.ocf_root();
+        let log_file = reader.log_file(machine.has_log_directory);
         Self {
             settings: Settings {
                 place: Place { agent_path: reader.agent_path(&ocf_root), ocf_root },
-                node_start_state: reader.text("node_start_state"),
+                node_start_state: reader.node_start_state(),
             },
             host: reader.text("remote_address"),
             port: reader.port(),
@@ -75,8 +151,13 @@ impl Config {
                 syslog: facility.map(|facility| (facility, priority)),
                 stderr: stderr.then_some(if debug { Level::Debug } else { Level::Info }),
             },
+            log_files: {
+                // It does not stay where it was started.
+                let more = arguments.logfile.iter().map(|file| machine.directory.join(file).into());
+                reader.log_files(log_file.iter().cloned().chain(more).collect(), debug)
+            },
             user_timeout_millis: reader.user_timeout(),
-            environment: reader.for_children(facility),
+            environment: reader.for_children(facility, log_file.as_deref(), debug),
             warnings: reader.warnings,
         }
     }
@@ -223,14 +304,78 @@ impl Reader {
         Some(half).filter(|&half| half > 0)
     }
 
-    /// The detail log, if one is named.
-    fn log_file(&self) -> Option<OsString> {
-        let file = self.option("logfile").filter(|&file| file != b"none" && file != b"/dev/null")?;
-        Some(OsStr::from_bytes(file).to_owned())
+    /// What a node does when it joins is the cluster's business, so anything is handed on.
+    fn node_start_state(&mut self) -> Option<String> {
+        let state = self.text("node_start_state")?;
+        if !["default", "online", "standby"].contains(&state.as_str()) {
+            let wanted = "default, online or standby";
+            self.warn(
+                "PCMK_node_start_state",
+                state.as_bytes(),
+                wanted,
+                "telling the cluster so all the same",
+            );
+        }
+        Some(state)
+    }
+
+    /// The detail log: what is named, or else stock's.
+    fn log_file(&mut self, has_directory: bool) -> Option<OsString> {
+        match self.option("logfile").map(<[u8]>::to_vec) {
+            None => has_directory.then(|| DEFAULT_LOG.into()),
+            Some(file) if file == b"none" || file == b"/dev/null" => None,
+            Some(file) if file.starts_with(b"/") => Some(OsStr::from_bytes(&file).to_owned()),
+            Some(file) => {
+                self.warn("PCMK_logfile", &file, "an absolute path or \"none\"", "writing no log file");
+                None
+            }
+        }
+    }
+
+    fn log_files(&mut self, mut paths: Vec<OsString>, debug: bool) -> Option<Files> {
+        let mode = self.log_file_mode();
+        for path in paths.drain(paths.len().min(FILES)..) {
+            let path = Escaped(path.as_bytes());
+            self.warnings.push(line!(Warning, "There are more than {FILES} log files: ignoring {path}"));
+        }
+        let paths: Vec<_> = paths.into_iter().map(|path| c_string(path.into_vec())).collect();
+        let least = if debug { Level::Debug } else { Level::Info };
+        Some(Files { paths, mode, least }).filter(|files| !files.paths.is_empty())
+    }
+
+    fn log_file_mode(&mut self) -> u32 {
+        let Some(value) = self.option("logfile_mode").map(<[u8]>::to_vec) else { return DEFAULT_LOG_MODE };
+        let mode = std::str::from_utf8(&value).ok().and_then(|text| u32::from_str_radix(text, 8).ok());
+        mode.filter(|&mode| mode <= 0o777).unwrap_or_else(|| {
+            let instead = format!("using {DEFAULT_LOG_MODE:o}");
+            self.warn("PCMK_logfile_mode", &value, "an octal number from 0 to 777", &instead);
+            DEFAULT_LOG_MODE
+        })
+    }
+
+    /// Somebody may wait for what they do.
+    fn warn_of_others(&mut self) {
+        for (name, value) in &self.environment {
+            let Some(option) = name.as_bytes().strip_prefix(b"PCMK_") else { continue };
+            let is_in = |list: &[&str]| list.iter().any(|known| known.as_bytes() == option);
+            let what = match (is_in(KNOWN), is_in(WITHOUT_EFFECT)) {
+                (true, _) => continue,
+                (_, true) if value.is_empty() => continue,
+                (_, true) => "has no effect in this daemon",
+                _ => "is no setting that this daemon knows",
+            };
+            let (name, value) = (Escaped(name.as_bytes()), Escaped(value.as_bytes()));
+            self.warnings.push(line!(Warning, "{name} is \"{value}\" but {what}: ignoring it"));
+        }
     }
 
     /// What children get (executor-semantics.md section 6.3).
-    fn for_children(&mut self, facility: Option<Facility>) -> Vec<CString> {
+    fn for_children(
+        &mut self,
+        facility: Option<Facility>,
+        log_file: Option<&OsStr>,
+        debug: bool,
+    ) -> Vec<CString> {
         self.set("PCMK_service", NAME);
         let name = facility.map_or("none", Facility::name);
         for prefix in ["PCMK", "HA"] {
@@ -239,9 +384,15 @@ impl Reader {
                 self.set(&format!("{prefix}_LOGFACILITY"), name);
             }
         }
-        // Agents write to the file that the administrator named.
-        if let Some(file) = self.log_file() {
-            self.environment.extend(["PCMK_LOGFILE", "HA_LOGFILE"].map(|name| (name.into(), file.clone())));
+        // Agents write to the same file.
+        if let Some(file) = log_file {
+            for prefix in ["PCMK", "HA"] {
+                self.environment.entry(format!("{prefix}_logfile").into()).or_insert_with(|| file.into());
+                self.environment.insert(format!("{prefix}_LOGFILE").into(), file.into());
+                if debug {
+                    self.environment.insert(format!("{prefix}_DEBUGLOG").into(), file.into());
+                }
+            }
         }
         self.set("OCF_OUTPUT_FORMAT", "text");
         let entries = self.environment.iter().filter(|(name, _)| {

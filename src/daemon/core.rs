@@ -13,7 +13,7 @@ use rand_core::CryptoRngCore;
 use crate::agent::{ChildId, Command, Ending, Place, Stream};
 use crate::executor::Executor;
 use crate::line;
-use crate::log::Line;
+use crate::log::{Escaped, Line};
 use crate::remote::{ConnId, Connection, Fault};
 use crate::time::{Instant, Now};
 use crate::tls::Psk;
@@ -217,10 +217,7 @@ impl Core {
                 self.log(line!(Notice, "Starting Pacemaker remote executor"));
             }
             Event::Key(key) => self.key_changed(key, now),
-            Event::Listening => self.log(line!(
-                Notice,
-                "Pacemaker remote executor successfully started and accepting connections"
-            )),
+            Event::Listening => self.listening(),
             Event::ListenFailed { reason, taken } => {
                 match taken.then(|| self.port.refused(now.mono)).flatten() {
                     Some(1) => {
@@ -308,6 +305,13 @@ impl Core {
                 "A cluster connection will not be possible until the key is available: the port stays closed"
             )),
         }
+    }
+
+    fn listening(&mut self) {
+        self.log(line!(Notice, "Pacemaker remote executor successfully started and accepting connections"));
+        let path: Vec<_> = self.settings.place.agent_path.iter().map(|path| path.as_bytes()).collect();
+        let path = path.join(&b':');
+        self.log(line!(Notice, "OCF resource agent search path is {}", Escaped(&path)));
     }
 
     fn wake(&mut self, now: Now) {

@@ -1,5 +1,6 @@
-//! Where log lines go, in the forms of stock (daemon-lifecycle.md section 10): the system log and
-//! standard error. Nothing here waits: see [`crate::sys::syslog`] and [`crate::sys::stderr`].
+//! Where log lines go, in the forms of stock (daemon-lifecycle.md section 10): the system log,
+//! standard error and files. Nothing here waits: see [`crate::sys::syslog`], [`crate::sys::stderr`] and
+//! [`super::log_file`].
 
 use std::fmt::Write;
 
@@ -7,6 +8,8 @@ use crate::line;
 use crate::log::{Level, Line};
 use crate::sys::stderr::{self, Stderr};
 use crate::sys::syslog::Syslog;
+
+use super::log_file::LogFile;
 
 /// How the daemon is called in logs, in lists of daemons and in process lists. What reads them
 /// knows no other name.
@@ -61,6 +64,7 @@ pub struct Log {
     /// How many lines the system log did not take since it took the last one.
     dropped: u64,
     stderr: Option<Stderr>,
+    file: Option<LogFile>,
     /// Used again for each line.
     text: String,
 }
@@ -69,11 +73,23 @@ impl Log {
     /// Opens standard error if it is wanted; the system log is opened by the first line for it.
     pub fn new(sinks: Sinks, process: u32) -> Self {
         let stderr = sinks.stderr.is_some().then(Stderr::new);
-        Self { sinks, process, syslog: Syslog::new(), dropped: 0, stderr, text: String::new() }
+        Self { sinks, process, syslog: Syslog::new(), dropped: 0, stderr, file: None, text: String::new() }
+    }
+
+    /// Writes to files as well from now on.
+    pub fn add_file(&mut self, file: LogFile) {
+        self.file = Some(file);
     }
 
     /// Writes a line wherever its level is wanted.
     pub fn write(&mut self, line: &Line) {
+        self.write_here(line);
+        if let Some(complaint) = self.file.as_mut().and_then(|file| file.write(line)) {
+            self.write_here(&complaint);
+        }
+    }
+
+    fn write_here(&mut self, line: &Line) {
         if let Some((facility, least)) = self.sinks.syslog
             && line.level <= least
         {

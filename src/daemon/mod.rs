@@ -8,9 +8,11 @@ mod core;
 mod edge;
 mod key;
 mod log;
+mod log_file;
 mod port;
 mod requests;
 mod run;
+mod settings_file;
 mod shutdown;
 
 pub use self::core::{Core, Effect, Event, ExitCode, Settings};

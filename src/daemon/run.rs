@@ -1,7 +1,8 @@
 //! The daemon's start (daemon-lifecycle.md section 4).
 
 use std::ffi::{CStr, OsStr, OsString};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
 
 use crate::line;
 use crate::sys::child::Children;
@@ -10,11 +11,13 @@ use crate::sys::signal::Signals;
 use crate::sys::{entropy, process, socket};
 
 use super::arguments::{Arguments, Stop, USAGE};
-use super::config::Config;
+use super::config::{Config, LOG_DIRECTORY, Machine};
 use super::core::{Core, ExitCode};
 use super::edge::{Edge, Parts};
 use super::key::KeyFile;
 use super::log::{Log, NAME};
+use super::log_file::LogFile;
+use super::settings_file::SettingsFile;
 
 /// What this program calls itself.
 pub const VERSION: &str = concat!("pacelet ", env!("CARGO_PKG_VERSION"));
@@ -22,6 +25,8 @@ pub const VERSION: &str = concat!("pacelet ", env!("CARGO_PKG_VERSION"));
 const AGENTS_RUN_DIRECTORY: &str = "/run/resource-agents";
 /// Stock's working directory, and so its agents'.
 const WORKING_DIRECTORY: &CStr = c"/var/lib/pacemaker/cores";
+/// How much of a settings file is read.
+const LONGEST_SETTINGS: u64 = 256 * 1024;
 
 /// Runs the daemon; gives its exit status (daemon-lifecycle.md section 7).
 pub fn main<'a>(
@@ -30,7 +35,7 @@ pub fn main<'a>(
 ) -> u8 {
     let version = format!("{VERSION}, a Pacemaker Remote node ({NAME})");
     match Arguments::parse(NAME, &version, arguments) {
-        Ok(arguments) => start(Config::new(&arguments, environment)),
+        Ok(arguments) => start(Config::new(&arguments, environment, &machine())),
         // Nobody may be there to read it.
         Err(Stop::Answer(text)) => {
             let _ = io::stdout().write_all(text.as_bytes());
@@ -43,10 +48,34 @@ pub fn main<'a>(
     }
 }
 
+/// In a container there is nobody who would have read the host's settings: the first process is told all
+/// by its environment.
+fn machine() -> Machine {
+    let is_first = std::process::id() == 1;
+    Machine {
+        settings: if is_first { Vec::new() } else { SettingsFile::all(read) },
+        has_log_directory: Path::new(LOG_DIRECTORY).is_dir(),
+        directory: std::env::current_dir().unwrap_or_default(),
+    }
+}
+
+fn read(path: &str) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    std::fs::File::open(path).ok()?.take(LONGEST_SETTINGS).read_to_end(&mut text).ok()?;
+    Some(text)
+}
+
 fn start(config: Config) -> u8 {
     process::install_panic_hook(VERSION);
     let restore = process::prepare();
     let mut log = Log::new(config.sinks, std::process::id());
+    // As early as can be: the process that writes it keeps a copy of all there is.
+    if let Some(files) = config.log_files {
+        match LogFile::start(files, config.sinks) {
+            Ok(file) => log.add_file(file),
+            Err(error) => log.write(&line!(Error, "Cannot write log files: starting a process: {error}")),
+        }
+    }
     for line in &config.warnings {
         log.write(line);
     }

@@ -31,6 +31,7 @@ use rustix::process::{Pid, Signal};
 
 pub use self::program::Program;
 use self::setup::Plan;
+pub(super) use self::setup::close_from;
 use super::Errno;
 use super::process::Restore;
 use super::reactor::{Class, Interest, Notifier, Reactor, Source};

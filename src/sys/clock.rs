@@ -12,6 +12,13 @@ pub fn now() -> Now {
     Now { mono: monotonic(), epoch: u64::try_from(epoch).unwrap_or(0) }
 }
 
+/// Milliseconds since 1970, for log lines.
+pub fn epoch_millis() -> u64 {
+    let time = clock_gettime(ClockId::Realtime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds.saturating_mul(1000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000_000)
+}
+
 /// The monotonic clock, rounded down to the millisecond, so that a deadline is never met too early.
 pub fn monotonic() -> Instant {
     let time = clock_gettime(ClockId::Monotonic);

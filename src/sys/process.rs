@@ -1,4 +1,5 @@
 //! What the daemon does to its own process when it starts, and how a panic ends it.
+#![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString};
 use std::fmt::Write;
@@ -70,6 +71,41 @@ pub fn install_panic_hook(build: &'static str) {
         syslog::write_last_words(text.trim_end().as_bytes());
         stderr::write_last_words(text.get(LAST_WORDS.len()..).unwrap_or_default().as_bytes());
     }));
+}
+
+/// Gives this process another name in process lists: the kernel's own, and the command line's. What does
+/// not fit is cut.
+pub fn retitle(name: &str) {
+    if let Ok(name) = CString::new(name) {
+        let _ = rustix::thread::set_name(&name);
+    }
+    let Some(arguments) = own_arguments() else { return };
+    let length = arguments.len();
+    // The last byte stays NUL: so the kernel knows the end.
+    let title = name.as_bytes().iter().chain(std::iter::repeat(&0)).take(length.saturating_sub(1));
+    for (address, &byte) in arguments.zip(title.chain([&0])) {
+        // SAFETY: the kernel put the arguments there, at the stack's far end, where they are writable as long as
+        // the process lives. Nobody holds references to them: what the standard library gives are copies.
+        unsafe { std::ptr::write_volatile(address as *mut u8, byte) };
+    }
+}
+
+/// What the machine calls itself.
+pub fn node_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Where this process has its arguments.
+fn own_arguments() -> Option<std::ops::Range<usize>> {
+    let file = rustix::fs::open(c"/proc/self/stat", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut buffer = [0; 1024];
+    let count = rustix::io::read(&file, &mut buffer).ok()?;
+    let text = std::str::from_utf8(buffer.get(..count)?).ok()?;
+    // The name before it may hold spaces and parentheses. Fields 48 and 49 of proc_pid_stat(5).
+    let (_, fields) = text.rsplit_once(") ")?;
+    let mut fields = fields.split(' ').skip(45).map(|field| field.parse::<usize>().ok());
+    let (start, end) = (fields.next()??, fields.next()??);
+    (start > 0 && end > start && end - start < 1024 * 1024).then_some(start..end)
 }
 
 /// Goes to `directory`, which becomes the working directory of agents, too.

@@ -10,6 +10,10 @@ use super::network::Path;
 use super::request::Ask;
 use super::world::{Cut, IDENTITY, KEY, World};
 
+const STARTED: [&str; 2] = [
+    "notice: Pacemaker remote executor successfully started and accepting connections",
+    "notice: OCF resource agent search path is /usr/lib/ocf/resource.d:/usr/local/lib/ocf/resource.d",
+];
 const REQUEST: &str = "notice: Sending shutdown request to cluster";
 
 fn lines(world: &mut World) -> Vec<String> {
@@ -39,10 +43,7 @@ fn the_port_stays_closed_until_there_is_a_key() {
     world.lines.clear();
     world.key(Some(KEY)).unwrap();
     assert!(world.listens);
-    assert_eq!(
-        lines(&mut world),
-        ["notice: Pacemaker remote executor successfully started and accepting connections"]
-    );
+    assert_eq!(lines(&mut world), STARTED);
 }
 
 #[test]
@@ -74,10 +75,7 @@ fn a_port_that_a_predecessor_still_holds_is_waited_for() {
     bench.world.lines.clear();
     bench.pass(100);
     // It was free, which the world says to every question.
-    assert_eq!(
-        lines(&mut bench.world),
-        ["notice: Pacemaker remote executor successfully started and accepting connections"]
-    );
+    assert_eq!(lines(&mut bench.world), STARTED);
     bench.pass(10_000);
     bench.world.oracle.cannot_listen();
     bench.world.tell(failure(true)).unwrap();

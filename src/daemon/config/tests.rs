@@ -2,8 +2,13 @@ use super::*;
 
 impl Config {
     fn of(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::on(&Machine::default(), arguments, environment)
+    }
+
+    fn on(machine: &Machine, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let arguments = Arguments::parse("test", "", arguments.iter().map(OsStr::new)).unwrap();
-        Self::new(&arguments, environment.iter().map(|&(name, value)| (name.into(), value.into())))
+        let environment = environment.iter().map(|&(name, value)| (name.into(), value.into()));
+        Self::new(&arguments, environment, machine)
     }
 }
 
@@ -152,16 +157,6 @@ fn children_get_everything_but_what_is_the_daemons() {
         ]
     );
     assert_eq!(config.settings.node_start_state.as_deref(), Some("standby"));
-    for none in ["", "none", "/dev/null"] {
-        let config = Config::of(&[], &[("PCMK_logfile", none)]);
-        let names = children(&config);
-        assert!(!names.iter().any(|name| name.contains("_LOGFILE=")), "{names:?}");
-    }
-    let logging = Config::of(&[], &[("HA_logfile", "/var/log/x")]);
-    let logging = children(&logging);
-    for name in ["HA_LOGFILE=/var/log/x", "PCMK_LOGFILE=/var/log/x"] {
-        assert!(logging.contains(&name), "{logging:?}");
-    }
     let silent = Config::of(&[], &[("PCMK_logfacility", "none")]);
     assert_eq!(
         children(&silent),
@@ -170,6 +165,100 @@ fn children_get_everything_but_what_is_the_daemons() {
             "OCF_OUTPUT_FORMAT=text",
             "PCMK_logfacility=none",
             "PCMK_service=pacemaker-remoted",
+        ]
+    );
+}
+
+/// Where the log goes, and what agents are told of that.
+fn log_files(config: &Config) -> Vec<&str> {
+    let files = config.log_files.iter().flat_map(|files| &files.paths);
+    files.map(|path| path.to_str().unwrap()).collect()
+}
+
+#[test]
+fn the_log_file_is_stocks_where_its_directory_is() {
+    let machine = Machine { has_log_directory: true, directory: "/start".into(), ..Machine::default() };
+    let config = Config::on(&machine, &[], &[]);
+    assert_eq!(log_files(&config), ["/var/log/pacemaker/pacemaker.log"]);
+    let files = config.log_files.as_ref().unwrap();
+    assert_eq!((files.mode, files.least), (0o660, Level::Info));
+    for name in ["HA_LOGFILE", "PCMK_LOGFILE", "HA_logfile", "PCMK_logfile"] {
+        let entry = format!("{name}=/var/log/pacemaker/pacemaker.log");
+        assert!(children(&config).contains(&entry.as_str()), "{entry}");
+    }
+    assert_eq!(log_files(&Config::of(&[], &[])), [""; 0]);
+    let config = Config::on(&machine, &["-l", "/one", "--logfile=two"], &[("HA_logfile", "/log")]);
+    assert_eq!(log_files(&config), ["/log", "/one", "/start/two"]);
+    assert!(children(&config).contains(&"PCMK_LOGFILE=/log"));
+    for none in ["none", "/dev/null"] {
+        let config = Config::on(&machine, &["-l/one"], &[("PCMK_logfile", none)]);
+        assert_eq!(log_files(&config), ["/one"]);
+        assert!(!children(&config).iter().any(|entry| entry.contains("_LOGFILE=")));
+    }
+    let environment = [("PCMK_logfile", "/log"), ("PCMK_logfile_mode", "0640"), ("PCMK_debug", "yes")];
+    let config = Config::on(&machine, &[], &environment);
+    let files = config.log_files.as_ref().unwrap();
+    assert_eq!((files.mode, files.least), (0o640, Level::Debug));
+    for entry in ["PCMK_DEBUGLOG=/log", "HA_DEBUGLOG=/log"] {
+        assert!(children(&config).contains(&entry), "{entry}");
+    }
+}
+
+#[test]
+fn log_files_have_bounds() {
+    let config = Config::of(&["-l/x"; 10], &[("PCMK_logfile", "here"), ("PCMK_logfile_mode", "0999")]);
+    assert_eq!(log_files(&config), ["/x"; FILES]);
+    assert_eq!(
+        texts(&config),
+        [
+            "PCMK_logfile is \"here\" but should be an absolute path or \"none\": writing no log file",
+            "PCMK_logfile_mode is \"0999\" but should be an octal number from 0 to 777: using 660",
+            "There are more than 8 log files: ignoring /x",
+            "There are more than 8 log files: ignoring /x",
+        ]
+    );
+}
+
+#[test]
+fn the_environment_goes_before_files() {
+    let file = |path: &str, text: &str| SettingsFile { path: path.into(), text: text.into() };
+    let settings = vec![
+        file(
+            "/etc/default/pacemaker",
+            "PCMK_remote_port=1\nPCMK_node_start_state=standby\nSBD_WATCHDOG_TIMEOUT=9",
+        ),
+        file("/etc/default/sbd", "SBD_WATCHDOG_TIMEOUT=5\nPCMK_remote_address='::1'\nbad"),
+    ];
+    let machine = Machine { settings, ..Machine::default() };
+    let config =
+        Config::on(&machine, &[], &[("PCMK_remote_address", ""), ("PCMK_node_start_state", "online")]);
+    assert_eq!((config.host.as_deref(), config.port), (None, 1));
+    assert_eq!(config.settings.node_start_state.as_deref(), Some("online"));
+    assert_eq!(config.user_timeout_millis, Some(2500));
+    assert!(children(&config).contains(&"SBD_WATCHDOG_TIMEOUT=5"));
+    assert_eq!(
+        texts(&config),
+        ["Line 3 of /etc/default/sbd is \"bad\" but should be NAME=value: ignoring it"]
+    );
+}
+
+#[test]
+fn settings_without_effect_are_named() {
+    let environment = [
+        ("PCMK_ca_file", "/ca"),
+        ("PCMK_cluster_type", "corosync"),
+        ("PCMK_dh_min_bits", ""),
+        ("PCMK_node_start_state", "Standby"),
+        ("PCMK_remote_prot", "3121"),
+        ("HA_BIN", "/bin"),
+    ];
+    assert_eq!(
+        texts(&Config::of(&[], &environment)),
+        [
+            "PCMK_ca_file is \"/ca\" but has no effect in this daemon: ignoring it",
+            "PCMK_remote_prot is \"3121\" but is no setting that this daemon knows: ignoring it",
+            "PCMK_node_start_state is \"Standby\" but should be default, online or standby: telling the cluster so \
+             all the same",
         ]
     );
 }

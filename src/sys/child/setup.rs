@@ -222,7 +222,7 @@ fn normal_scheduling() -> Result<(), Errno> {
 
 /// Closes all descriptors from `first` on: what the daemon opens closes itself at exec, but not
 /// what its starter left open.
-fn close_from(first: RawFd) {
+pub fn close_from(first: RawFd) {
     // SAFETY: takes numbers; no OwnedFd of this process image is used any more.
     if unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) } == 0 {
         return;

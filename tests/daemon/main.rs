@@ -1,6 +1,8 @@
 //! The daemon as a process: what it does with its command line, environment, key file, sockets,
 //! signals and children. What it says to a cluster is tested elsewhere.
 
+mod log;
+
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -71,6 +73,7 @@ fn program(place: &Place) -> Command {
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
         .env("PCMK_logfacility", "none")
+        .env("PCMK_logfile", "none")
         .env("PCMK_authkey_location", place.path("key"))
         .env("OCF_RA_PATH", place.path("agents"))
         .stdin(Stdio::null())
