@@ -9,23 +9,51 @@ use crate::executor::{Action, ClientId};
 use crate::line;
 use crate::log::{Escaped, Level, Line};
 use crate::remote::{self, ConnId, Connection, Fault, Received};
-use crate::time::Now;
+use crate::time::{Instant, Now};
 
 use super::core::{Closing, Core, Effect};
 
 /// How many connections may be open that have not proved that they know the key.
-const UNAUTHENTICATED: usize = 512;
+const STRANGERS: usize = 1024;
+/// How long a stranger is left in peace, in milliseconds: a cluster node's hello comes up to half a second after
+/// its connection.
+const GRACE: u64 = 1_000;
+/// So many bytes of a hello each stranger may have kept for it: clients in use send 3 KiB at most.
+const OWN_ROOM: usize = 8 * 1024;
+/// What goes beyond is taken from this, which is for all.
+const SHARED_ROOM: usize = 1024 * 1024;
 
 impl Core {
+    fn strangers(&self) -> impl Iterator<Item = (ConnId, &Connection)> {
+        let open = self.connections.iter().map(|(&conn, connection)| (conn, &**connection));
+        open.filter(|(_, connection)| !connection.is_authenticated())
+    }
+
+    /// Until when no connection is to be accepted, if that is so: there are as many strangers as there may be,
+    /// and none has been here long enough to give way. Newcomers are better off in the kernel's backlog. To be asked
+    /// before each [`Event::Accepted`](super::Event::Accepted).
+    pub fn full_until(&self, now: Instant) -> Option<Instant> {
+        if self.connections.len() < STRANGERS || self.strangers().count() < STRANGERS {
+            return None;
+        }
+        let (_, oldest) = self.strangers().find(|(_, stranger)| !stranger.has_hello())?;
+        Some(oldest.accepted().after(GRACE)).filter(|&at| at > now)
+    }
+
+    /// Who gives way to a newcomer: of those who have had their time the oldest silent one, or else the oldest whose
+    /// hello is not there. Never one that knows the key: ending its handshake would be a failure that its cluster
+    /// node does not get over by itself (remote-protocol.md section 5.3).
+    fn who_gives_way(&self, now: Instant) -> Option<ConnId> {
+        let old = |stranger: &Connection| !stranger.has_hello() && stranger.accepted().after(GRACE) <= now;
+        let silent = self.strangers().find(|&(_, stranger)| old(stranger) && !stranger.spoke());
+        Some(silent.or_else(|| self.strangers().find(|&(_, stranger)| old(stranger)))?.0)
+    }
+
     pub(super) fn accepted(&mut self, conn: ConnId, peer: SocketAddr, now: Now) {
-        let unauthenticated = self.connections.iter().filter(|(_, other)| !other.is_authenticated());
-        if unauthenticated.clone().count() >= UNAUTHENTICATED {
-            // A silent one gives way before one that is in the middle of its handshake: ending that would
-            // be a failure its cluster node does not get over by itself (remote-protocol.md section 5.3).
-            let silent = unauthenticated.clone().find(|(_, other)| !other.spoke()).map(|(&conn, _)| conn);
-            match silent {
+        if self.connections.len() >= STRANGERS && self.strangers().count() >= STRANGERS {
+            match self.who_gives_way(now.mono) {
                 Some(oldest) => {
-                    self.log(line!(Debug, "Too many strangers: the oldest silent one gives way to {peer}"));
+                    self.log(line!(Debug, "Too many strangers: the oldest gives way to {peer}"));
                     self.close(oldest, now);
                 }
                 None => {
@@ -48,6 +76,7 @@ impl Core {
         }
         match received {
             Ok(Received::Authenticated) => self.authenticated(conn, now),
+            Ok(Received::Bytes) if self.is_crowded(conn) => return self.fail(conn, Fault::Crowded, now),
             Ok(Received::Bytes) => {}
             Err(fault) => return self.fail(conn, fault, now),
         }
@@ -68,6 +97,15 @@ impl Core {
             self.log(line);
             self.close(conn, now);
         }
+    }
+
+    /// Whether a stranger's hello takes more than there is room for.
+    fn is_crowded(&self, conn: ConnId) -> bool {
+        let beyond = |connection: &Connection| connection.held().saturating_sub(OWN_ROOM);
+        let Some(connection) = self.connections.get(&conn) else { return false };
+        !connection.is_authenticated()
+            && beyond(connection) > 0
+            && self.strangers().map(|(_, stranger)| beyond(stranger)).sum::<usize>() > SHARED_ROOM
     }
 
     /// The edge found the connection ended.

@@ -50,8 +50,8 @@ pub struct Settings {
 pub enum Event<'a> {
     /// The daemon starts. Sent once, first.
     Start,
-    /// The key file was read (`Some`) or cannot be used any more (`None`). Raw bytes, 1 to 65535.
-    Key(Option<&'a [u8]>),
+    /// The key file was read: raw bytes, 1 to 65535. Or it cannot be used, and why, for people.
+    Key(Result<&'a [u8], &'a str>),
     /// The listener asked for by [`Effect::Listen`] accepts connections.
     Listening,
     /// It could not be opened.
@@ -180,6 +180,8 @@ pub struct Core {
     pub(super) last_call: u32,
     pub(super) last_message: u64,
     port: Port,
+    /// The port was closed for lack of a key.
+    key_was_gone: bool,
     /// [`Effect::Exit`] is on its way or has been told: the last effect.
     has_ended: bool,
 }
@@ -201,6 +203,7 @@ impl Core {
             last_call: 0,
             last_message: 0,
             port: Port::default(),
+            key_was_gone: false,
             has_ended: false,
         }
     }
@@ -217,6 +220,9 @@ impl Core {
                 self.log(line!(Notice, "Starting Pacemaker remote executor"));
             }
             Event::Key(key) => self.key_changed(key, now),
+            Event::Listening if std::mem::take(&mut self.key_was_gone) => {
+                self.log(line!(Notice, "There is a key again: accepting connections"));
+            }
             Event::Listening => self.listening(),
             Event::ListenFailed { reason, taken } => {
                 match taken.then(|| self.port.refused(now.mono)).flatten() {
@@ -287,23 +293,32 @@ impl Core {
     }
 
     /// Without a key no handshake can succeed, and a failed one is never tried again by the cluster node
-    /// that made it (remote-protocol.md section 5.3): the port stays closed until there is one.
-    fn key_changed(&mut self, key: Option<&[u8]>, now: Now) {
-        match (key.and_then(|bytes| Psk::new(bytes).ok()), &self.key) {
-            (Some(key), _) => {
+    /// that made it (remote-protocol.md section 5.3): the port is closed as long as there is none. Who is connected
+    /// stays so, and handshakes under way end with the key that was there last.
+    fn key_changed(&mut self, key: Result<&[u8], &str>, now: Now) {
+        let missing = match key.map(Psk::new) {
+            Ok(Ok(key)) => {
                 self.key = Some(key);
                 if !self.shutdown.has_begun() && self.port.ask(now.mono) {
                     self.effects.push_back(Effect::Listen);
                 }
+                return;
             }
-            (None, Some(_)) => self.log(line!(
+            Ok(Err(error)) => error.to_string(),
+            Err(reason) => reason.to_owned(),
+        };
+        if self.port.close() {
+            self.key_was_gone = true;
+            self.effects.push_back(Effect::Unlisten);
+            self.log(line!(
                 Warning,
-                "The key file cannot be used any more: going on with the key that was read last"
-            )),
-            (None, None) => self.log(line!(
+                "The port is closed for new connections until there is a key again: {missing}"
+            ));
+        } else if self.key.is_none() {
+            self.log(line!(
                 Warning,
-                "A cluster connection will not be possible until the key is available: the port stays closed"
-            )),
+                "A cluster connection will not be possible until the key is available: the port stays closed: {missing}"
+            ));
         }
     }
 

@@ -42,11 +42,17 @@ const READ: usize = 64 * 1024;
 const SEND_PER_TURN: usize = 256 * 1024;
 /// What a connection may send while it is closed.
 const SEND_AT_CLOSE: usize = 1024 * 1024;
+/// How many closed connections may wait for their peer to read what it was sent last; others are closed at once…
+const LINGERING: usize = 64;
+/// …for how long, in milliseconds…
+const LINGER: u64 = 2_000;
+/// …and how much they may send meanwhile.
+const LINGER_BYTES: usize = 256 * 1024;
 /// How many connections are accepted before others have their turn.
 const ACCEPTS_PER_TURN: usize = 16;
 /// How long nothing is accepted after there was no room, in milliseconds.
 const ACCEPT_PAUSE: u64 = 100;
-/// How often a missing key is looked for, in milliseconds.
+/// How often the key file is looked at, in milliseconds.
 const KEY_PAUSE: u64 = 1000;
 /// How often the kernel is asked whether it has random bytes by now, in milliseconds.
 const ENTROPY_PAUSE: u64 = 100;
@@ -66,6 +72,7 @@ pub struct Edge {
     running: RefCell<BTreeMap<ChildId, Handle>>,
     connections: RefCell<BTreeMap<ConnId, Rc<Open>>>,
     last_connection: Cell<u64>,
+    lingering: Cell<usize>,
     user_timeout_millis: Option<u32>,
     /// Where to listen, or why that is unknown.
     addresses: Result<Vec<SocketAddr>, String>,
@@ -108,6 +115,7 @@ impl Edge {
             running: RefCell::default(),
             connections: RefCell::default(),
             last_connection: Cell::new(0),
+            lingering: Cell::new(0),
             user_timeout_millis: parts.user_timeout_millis,
             addresses: parts.addresses,
             accepting: RefCell::default(),
@@ -177,7 +185,7 @@ impl Edge {
         self.wait_for_entropy().await;
         self.check_key();
         image::forget_start();
-        while !self.key.borrow().was_read() {
+        loop {
             sleep_until(&self.reactor, clock::monotonic().after(KEY_PAUSE)).await;
             self.check_key();
         }
@@ -201,7 +209,7 @@ impl Edge {
             self.log(line);
         }
         if let Some(key) = change {
-            self.tell(Event::Key(key.as_ref().map(|key| key.as_slice())));
+            self.tell(Event::Key(key.as_ref().map(|key| key.as_slice()).map_err(String::as_str)));
         }
     }
 
@@ -249,18 +257,22 @@ impl Edge {
     }
 
     async fn accept(self: Rc<Self>, listener: Listener) {
-        let mut full = false;
+        let mut no_room = false;
         loop {
             for _ in 0..ACCEPTS_PER_TURN {
+                let full = self.core.borrow().full_until(clock::monotonic());
+                if let Some(until) = full {
+                    sleep_until(&self.reactor, until).await;
+                }
                 match listener.accept() {
                     Ok(Some((fd, peer))) => {
-                        full = false;
+                        no_room = false;
                         self.accepted(fd, peer);
                     }
                     Ok(None) => listener.ready().await,
                     Err(errno) => {
                         // The connection stays in the backlog, so an immediate try would spin.
-                        if !std::mem::replace(&mut full, true) {
+                        if !std::mem::replace(&mut no_room, true) {
                             let error = io::Error::from(errno);
                             self.log(&line!(Error, "Cannot accept connections for now: {error}"));
                         }
@@ -275,6 +287,9 @@ impl Edge {
     fn accepted(self: &Rc<Self>, fd: OwnedFd, peer: SocketAddr) {
         // A key that was replaced counts from the next connection on.
         self.check_key();
+        if self.accepting.borrow().is_none() {
+            return;
+        }
         let socket = match socket::Connection::new(&self.reactor, fd, self.user_timeout_millis) {
             Ok(socket) => socket,
             Err((step, errno)) => {
@@ -409,13 +424,36 @@ impl Edge {
         open.failure.get().is_some()
     }
 
-    fn close(&self, conn: ConnId) {
+    fn close(self: &Rc<Self>, conn: ConnId) {
         let Some(open) = self.connections.borrow_mut().remove(&conn) else { return };
         self.send(conn, &open, SEND_AT_CLOSE);
-        if let Some(socket) = open.socket.take() {
-            socket.close(&mut self.buffer.borrow_mut());
-        }
+        let socket = open.socket.take();
         open.changed.notify();
+        let Some(socket) = socket.and_then(|socket| socket.close(&mut self.buffer.borrow_mut())) else {
+            return;
+        };
+        if self.lingering.get() < LINGERING {
+            self.lingering.set(self.lingering.get() + 1);
+            self.executor.spawn(self.clone().linger(socket)).detach();
+        }
+    }
+
+    /// Takes what a peer that has not read our last words yet still sends: closing the socket before would make
+    /// the kernel throw them away.
+    async fn linger(self: Rc<Self>, socket: socket::Connection) {
+        let taken = async {
+            let mut room = LINGER_BYTES;
+            loop {
+                socket.source().readable().await;
+                match socket.receive(&mut self.buffer.borrow_mut()) {
+                    Ok(None) => {}
+                    Ok(Some(count)) if count > 0 && count < room => room -= count,
+                    Ok(Some(_)) | Err(_) => return,
+                }
+            }
+        };
+        smol::future::or(taken, sleep_until(&self.reactor, clock::monotonic().after(LINGER))).await;
+        self.lingering.set(self.lingering.get() - 1);
     }
 }
 

@@ -13,21 +13,15 @@ use crate::sys::key_file::{self, Key, Refusal, Stamp};
 pub struct KeyFile {
     path: CString,
     seen: Option<Result<Stamp, Refusal>>,
-    was_read: bool,
 }
 
-/// A key, or that there is none any more.
-pub type Change = Option<Zeroizing<Vec<u8>>>;
+/// A key, or why there is none, for people.
+pub type Change = Result<Zeroizing<Vec<u8>>, String>;
 
 impl KeyFile {
     /// A file that was not looked at yet.
     pub fn new(path: CString) -> Self {
-        Self { path, seen: None, was_read: false }
-    }
-
-    /// Whether a key was read at any time.
-    pub fn was_read(&self) -> bool {
-        self.was_read
+        Self { path, seen: None }
     }
 
     /// Looks at the file: what has changed since the last look, if anything, and what people are
@@ -44,15 +38,14 @@ impl KeyFile {
             Ok(key) => {
                 let lines = warnings(&path, &key);
                 self.seen = Some(Ok(key.stamp));
-                self.was_read = true;
-                (Some(Some(key.bytes)), lines)
+                (Some(Ok(key.bytes)), lines)
             }
             Err(refusal) if self.seen == Some(Err(refusal)) => (None, Vec::new()),
             Err(refusal) => {
                 let hint = "put the key of the cluster there, the same on all nodes";
-                let line = line!(Warning, "The key file {path} is of no use: {refusal}; {hint}");
+                let reason = format!("the key file {path} is of no use: {refusal}; {hint}");
                 self.seen = Some(Err(refusal));
-                (Some(None), vec![line])
+                (Some(Err(reason)), Vec::new())
             }
         }
     }
@@ -87,32 +80,31 @@ mod tests {
         let mut file = KeyFile::new(CString::new(path.to_str().unwrap()).unwrap());
         let quiet = (None, Vec::new());
 
-        let (change, lines) = file.check();
-        assert_eq!(change, Some(None));
-        assert!(lines[0].text.contains("cannot open it: No such file"), "{}", lines[0].text);
+        let why = |(change, lines): (Option<Change>, Vec<Line>)| {
+            assert_eq!(lines, []);
+            change.and_then(Result::err).expect("a reason")
+        };
+        let reason = why(file.check());
+        assert!(reason.contains("cannot open it: No such file"), "{reason}");
         assert_eq!(file.check(), quiet);
-        assert!(!file.was_read());
 
         fs::write(&path, b"").unwrap();
         fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
-        let (change, lines) = file.check();
-        assert_eq!(change, Some(None));
-        assert!(lines[0].text.contains("it is empty"));
+        assert!(why(file.check()).contains("it is empty"));
         assert_eq!(file.check(), quiet);
 
         fs::write(&path, b"a secret").unwrap();
-        assert_eq!(file.check(), (Some(Some(Zeroizing::new(b"a secret".to_vec()))), Vec::new()));
+        assert_eq!(file.check(), (Some(Ok(Zeroizing::new(b"a secret".to_vec()))), Vec::new()));
         assert_eq!(file.check(), quiet);
-        assert!(file.was_read());
 
         fs::remove_file(&path).unwrap();
-        assert_eq!(file.check().0, Some(None));
+        assert!(why(file.check()).contains("No such file"));
         assert_eq!(file.check(), quiet);
 
         fs::write(&path, b"a secret\n").unwrap();
         fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
         let (change, lines) = file.check();
-        assert_eq!(change, Some(Some(Zeroizing::new(b"a secret\n".to_vec()))));
+        assert_eq!(change, Some(Ok(Zeroizing::new(b"a secret\n".to_vec()))));
         assert!(
             lines[0].text.contains("open to every user") && lines[1].text.contains("ends with a newline")
         );

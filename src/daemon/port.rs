@@ -1,10 +1,10 @@
 //! When to ask for the listener, and when to ask again.
 //!
-//! | state | a key | taken | deadline |
-//! |---|---|---|---|
-//! | closed | ask; asked | – | – |
-//! | asked | – | within [`PATIENCE`]: waiting; later: give up | – |
-//! | waiting | – | – | ask; asked |
+//! | state | a key | no key | taken | deadline |
+//! |---|---|---|---|---|
+//! | closed | ask; asked | – | – | – |
+//! | asked | – | close; closed | within [`PATIENCE`]: waiting; later: give up | – |
+//! | waiting | – | close; closed | – | ask; asked |
 //!
 //! A daemon that was killed leaves children behind, and one that has not come as far as to close what it
 //! inherited holds the port for a moment: on a busy machine, a tenth of a second. Who is started right after
@@ -38,6 +38,11 @@ impl Port {
             *self = Self::Asked { since: now, refused: 0 };
         }
         is_first
+    }
+
+    /// There is no key any more: whether there is something to close.
+    pub(super) fn close(&mut self) -> bool {
+        !matches!(std::mem::take(self), Self::Closed)
     }
 
     /// Somebody else has the port: how often that was so, or `None` if it has been so for too long.
@@ -99,5 +104,17 @@ mod tests {
             assert!(port.is_due(at(now)) && port.deadline().is_none());
         }
         assert_eq!(now, PATIENCE);
+    }
+
+    #[test]
+    fn what_was_asked_for_is_closed_once() {
+        let mut port = Port::default();
+        assert!(!port.close());
+        for is_waiting in [false, true] {
+            assert!(port.ask(at(0)));
+            assert_eq!(is_waiting, is_waiting && port.refused(at(0)).is_some());
+            assert!(port.close() && !port.close());
+            assert!(port.deadline().is_none() && !port.is_due(at(INTERVAL)));
+        }
     }
 }

@@ -43,6 +43,7 @@ const MESSAGES_KEPT: usize = 8;
 #[derive(Debug)]
 pub struct Connection {
     peer: SocketAddr,
+    accepted: Instant,
     tls: Server,
     framing: Framing,
     phase: Phase,
@@ -91,6 +92,8 @@ pub enum Fault {
     Tls(tls::Failure),
     /// What should be a message header is none.
     Header(header::Error),
+    /// Its hello is large, and others' take all the room that there is for such.
+    Crowded,
     /// The client does not read what it is sent.
     QueueFull,
     /// The handshake was not completed in time.
@@ -109,6 +112,7 @@ impl Connection {
     pub fn new(peer: SocketAddr, now: Instant) -> Self {
         Self {
             peer,
+            accepted: now,
             tls: Server::new(),
             framing: Framing::default(),
             phase: Phase::Handshaking,
@@ -127,6 +131,21 @@ impl Connection {
     /// The other end.
     pub fn peer(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// When it was accepted.
+    pub fn accepted(&self) -> Instant {
+        self.accepted
+    }
+
+    /// Whether a hello has come that was made with the key.
+    pub fn has_hello(&self) -> bool {
+        self.tls.has_hello()
+    }
+
+    /// Bytes that are kept of a handshake message that has not come to its end.
+    pub fn held(&self) -> usize {
+        self.tls.held()
     }
 
     /// Whether the client has proved that it knows the key.
@@ -310,6 +329,9 @@ impl fmt::Display for Fault {
         match self {
             Self::Tls(failure) => failure.fmt(f),
             Self::Header(error) => error.fmt(f),
+            Self::Crowded => f.write_str(
+                "its hello is large, and others' large hellos take all the room there is for them",
+            ),
             Self::QueueFull => {
                 write!(f, "it does not read: more than {} MiB wait for it", QUEUE_LIMIT / 1024 / 1024)
             }

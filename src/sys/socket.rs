@@ -220,16 +220,19 @@ impl Connection {
         self.source.attempt_write(|fd| net::send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL))
     }
 
-    /// Ends the connection so that the other end can read what was sent before: bytes of its own
-    /// that were never taken would turn the end into a reset, which overtakes them.
-    pub fn close(self, buffer: &mut [u8]) {
-        let _ = net::shutdown(&self.source, Shutdown::Write);
+    /// Ends our direction, so that the other end can read what was sent before: bytes of its own
+    /// that were never taken would turn the end into a reset, which overtakes them. Those that are there are
+    /// taken. Gives the socket back if more may come.
+    pub fn close(self, buffer: &mut [u8]) -> Option<Self> {
+        net::shutdown(&self.source, Shutdown::Write).ok()?;
         for _ in 0..CLOSING_READS {
-            match net::recv(&self.source, &mut *buffer, RecvFlags::DONTWAIT) {
-                Ok((count, _)) if count > 0 => {}
-                _ => return,
+            match self.receive(buffer) {
+                Ok(Some(count)) if count > 0 => {}
+                Ok(None) => return Some(self),
+                Ok(Some(_)) | Err(_) => return None,
             }
         }
+        None
     }
 }
 

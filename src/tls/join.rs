@@ -36,7 +36,6 @@ impl Joiner {
         !self.0.is_empty()
     }
 
-    #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
         self.0.capacity()
     }

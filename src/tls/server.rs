@@ -114,6 +114,16 @@ impl Server {
         matches!(self.state, State::Connected(_))
     }
 
+    /// Whether a hello has come that was made by somebody who knows the key: by the peer, or by who it overheard.
+    pub fn has_hello(&self) -> bool {
+        matches!(self.state, State::ExpectSecondHello(_) | State::ExpectFinished(_) | State::Connected(_))
+    }
+
+    /// Bytes that wait for the rest of their record or message.
+    pub fn held(&self) -> usize {
+        self.record.capacity() + self.handshake.capacity()
+    }
+
     /// Whether the peer's close_notify has come; ours is in `out` then. What the peer sends after it
     /// is ignored, and nothing can be sealed any more.
     pub fn is_closed(&self) -> bool {
@@ -177,7 +187,7 @@ impl Server {
             State::Connected(_) => size_of::<Traffic>(),
         };
         let write = self.write.as_ref().map_or(0, |_| size_of::<Traffic>());
-        self.record.capacity() + self.handshake.capacity() + read + write
+        self.held() + read + write
     }
 
     /// Whether bytes from the peer still mean something.

@@ -213,10 +213,16 @@ fn a_replaced_key_counts_from_the_next_connection_on() {
     assert!(daemon.connect(KEY, &mut three).is_err());
     // Who is connected stays so.
     old.register("old").unwrap();
-    // And a key that has gone is remembered.
+    // Without a key there is no port, for newcomers.
     fs::remove_file(place.path("key")).unwrap();
-    daemon.connect(b"another key", &mut three).unwrap().register("newer").unwrap();
-    daemon.wait_for("going on with the key that was read last");
+    daemon.wait_for("The port is closed for new connections until there is a key again: the key file");
+    assert!(TcpStream::connect(daemon.address).is_err());
+    old.register("still there").unwrap();
+    place.write_key(KEY);
+    daemon.wait_for("There is a key again");
+    daemon.connect(KEY, &mut three).unwrap().register("newer").unwrap();
+    let log = daemon.log();
+    assert_eq!(log.matches("The port is closed").count(), 1, "{log}");
 }
 
 #[test]

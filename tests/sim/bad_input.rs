@@ -354,22 +354,76 @@ fn a_crowd_of_strangers() {
     let spoken = bench.raw();
     bench.world.send_bytes(spoken, &hello(KEY, IDENTITY)[..20], None);
     bench.pass(0);
+    bench.world.oracle.may_be_closed(spoken);
     let stranger = |bench: &mut Bench| {
         let conn = bench.raw();
         bench.world.oracle.may_be_closed(conn);
         conn
     };
-    let crowd: Vec<_> = (0..600).map(|_| stranger(&mut bench)).collect();
-    bench.pass(100);
-    let closed = crowd.iter().filter(|&&conn| bench.answer(conn).1).count();
-    // The oldest have given way; who has begun to speak has not.
-    assert_eq!(closed, 600 - 511);
-    assert!(!bench.answer(spoken).1);
-    assert!(bench.answer(crowd[0]).1 && !bench.answer(crowd[599]).1);
+    let closed = |bench: &mut Bench, crowd: &[_]| crowd.iter().filter(|&&conn| bench.answer(conn).1).count();
+    let before = memory::live();
+    let mut crowd: Vec<_> = (0..1023).map(|_| stranger(&mut bench)).collect();
+    let each = (memory::live() - before) / 1023;
+    assert!(each <= 1024, "{each} bytes for each half-open connection, without its socket");
+    // Newcomers stay in the backlog, so that who came has its time.
+    assert_eq!(bench.world.full_for(), Some(1_000));
+    bench.pass(999);
+    assert_eq!((closed(&mut bench, &crowd), bench.world.full_for()), (0, Some(1)));
+    bench.pass(1);
+    assert_eq!(bench.world.full_for(), None);
+    // The oldest silent ones give way; who has begun to speak does so last.
+    for _ in 0..1022 {
+        crowd.push(stranger(&mut bench));
+    }
+    bench.pass(0);
+    assert!(bench.answer(crowd[1021]).1 && !bench.answer(crowd[1022]).1 && !bench.answer(spoken).1);
+    crowd.extend([stranger(&mut bench), stranger(&mut bench)]);
+    bench.pass(0);
+    assert!(bench.answer(spoken).1 && bench.answer(crowd[1022]).1);
+    assert_eq!(closed(&mut bench, &crowd), 1023);
     assert!(bench.world.lines.is_empty(), "{:?}", bench.world.lines);
-    // A client that knows the key gets in.
+    // A client that knows the key gets in, and keeps its place as soon as its hello is there.
+    bench.pass(1_000);
+    let conn = bench.client();
+    for _ in 0..2 {
+        for _ in 0..1024 {
+            stranger(&mut bench);
+        }
+        bench.pass(1_000);
+    }
+    bench.register(conn, "1.2");
+    bench.pass(0);
+    assert_eq!(bench.told(conn).len(), 1);
+}
+
+/// A hello of 64 KiB is legal, sixteen of them at a time are enough.
+#[test]
+fn large_hellos_share_their_room() {
+    let mut bench = Bench::new();
+    let before = memory::live();
+    let part = [&[0x16, 3, 1, 0x40, 0, 1, 0, 0xf0, 0][..], &[0; 16_380]].concat();
+    let next = [&[0x16, 3, 1, 0x40, 0][..], &[0; 16_384]].concat();
+    let mut refused = 0;
+    for _ in 0..64 {
+        let conn = bench.raw();
+        bench.world.oracle.may_be_closed(conn);
+        for part in [&part, &next, &next] {
+            bench.world.send_bytes(conn, part, None);
+            bench.pass(0);
+        }
+        refused += usize::from(bench.answer(conn).1);
+    }
+    let held = memory::live() - before;
+    assert!((10..60).contains(&refused), "{refused}");
+    assert!(held < (1 << 20) + 64 * 9 * 1024, "{held}");
+    let lines: Vec<_> = bench.world.lines.drain(..).map(|line| line.text).collect();
+    assert_eq!(lines.len(), refused);
+    assert!(lines.iter().all(|line| line.contains("its hello is large")), "{lines:?}");
+    // What a real client needs is always there.
     let conn = bench.client();
     bench.register(conn, "1.2");
     bench.pass(0);
     assert_eq!(bench.told(conn).len(), 1);
+    bench.pass(10_000);
+    assert!(memory::live() - before < 64 * 1024, "{}", memory::live() - before);
 }

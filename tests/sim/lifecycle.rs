@@ -30,8 +30,7 @@ fn the_port_stays_closed_until_there_is_a_key() {
     world.tell(Event::Start).unwrap();
     world.key(None).unwrap();
     assert!(!world.listens);
-    let missing =
-        "A cluster connection will not be possible until the key is available: the port stays closed";
+    let missing = "A cluster connection will not be possible until the key is available: the port stays closed: it is not there";
     assert_eq!(
         lines(&mut world),
         ["notice: Starting Pacemaker remote executor".into(), format!("warning: {missing}")]
@@ -93,15 +92,37 @@ fn a_key_that_is_replaced_counts_for_newcomers() {
     bench.pass(0);
     assert!(bench.is_gone(old) && !bench.is_gone(new));
     bench.world.lines.clear();
-    // Without a file the last key goes on.
+}
+
+#[test]
+fn the_port_is_closed_while_the_key_is_gone() {
+    let mut bench = Bench::new();
+    // Before its hello has come.
+    let under_way = bench.world.connect(Path::IDEAL, KEY, IDENTITY).unwrap().unwrap();
+    for _ in 0..2 {
+        for reason in [None, Some(&b""[..])] {
+            bench.world.key(reason).unwrap();
+            assert!(!bench.world.listens);
+        }
+        let closed = "The port is closed for new connections until there is a key again";
+        assert_eq!(lines(&mut bench.world)[..], [format!("warning: {closed}: it is not there")]);
+        // The healthy client is served all the while.
+        bench.pass(5_000);
+        assert!(!bench.is_gone(under_way));
+        bench.world.lines.clear();
+        bench.world.change_key(b"another key").unwrap();
+        assert!(bench.world.listens);
+        assert_eq!(lines(&mut bench.world), ["notice: There is a key again: accepting connections"]);
+        let new = bench.world.connect(Path::IDEAL, b"another key", IDENTITY).unwrap().unwrap();
+        bench.pass(0);
+        assert!(!bench.is_gone(new));
+        bench.world.lines.clear();
+    }
+    // Not while the daemon ends.
     bench.world.key(None).unwrap();
-    assert_eq!(
-        lines(&mut bench.world),
-        ["warning: The key file cannot be used any more: going on with the key that was read last"]
-    );
-    let newer = bench.world.connect(Path::IDEAL, b"another key", IDENTITY).unwrap().unwrap();
-    bench.pass(0);
-    assert!(!bench.is_gone(newer));
+    bench.world.terminate().unwrap();
+    bench.world.key(Some(KEY)).unwrap();
+    assert!(!bench.world.listens);
 }
 
 #[test]

@@ -143,7 +143,12 @@ impl World {
 
     /// The key file was read.
     pub fn key(&mut self, key: Option<&[u8]>) -> Checked {
-        self.tell(Event::Key(key))
+        self.tell(Event::Key(key.ok_or("it is not there")))
+    }
+
+    /// For how long nobody is to be accepted, in milliseconds.
+    pub fn full_for(&self) -> Option<u64> {
+        Some(self.core.full_until(self.now.mono)?.since(self.now.mono))
     }
 
     /// The key file was replaced.

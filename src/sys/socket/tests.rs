@@ -137,7 +137,12 @@ fn last_bytes_survive_a_close_in_the_middle_of_the_peers() {
     client.write_all(&[1; 100_000]).unwrap();
     block_on(&reactor, &executor, connection.source().readable());
     connection.send(b"alert").unwrap();
-    connection.close(&mut [0; 65536]);
+    let connection = connection.close(&mut [0; 65536]).expect("the other end is open");
+    // And so do they when more comes before they are read.
+    client.write_all(&[1; 100_000]).unwrap();
+    block_on(&reactor, &executor, connection.source().readable());
+    while connection.receive(&mut [0; 65536]).unwrap().is_some() {}
+    drop(connection);
     let mut last = Vec::new();
     client.read_to_end(&mut last).unwrap();
     assert_eq!(last, b"alert");
