@@ -39,3 +39,23 @@ def in_ms(seconds):
 def in_seconds(seconds):
     """Seconds."""
     return f"{seconds:.2f} s"
+
+
+def in_micros(seconds):
+    """Seconds as microseconds."""
+    return f"{seconds * 1e6:,.0f} µs"
+
+
+def in_times(ratio):
+    """How many times as much as something else."""
+    return f"{ratio:.2f} x"
+
+
+def per_second(rate):
+    """A rate."""
+    return f"{rate:,.0f} /s"
+
+
+def in_percent(share):
+    """A share."""
+    return f"{share * 100:.1f} %"

@@ -5,15 +5,13 @@ run at a higher priority than what else runs, and the table ends with the machin
 """
 
 import json
-from pathlib import Path
 from statistics import median
 
-from lab.cluster import AUTHKEY, DAEMON
+from lab.cluster import DAEMON
+from subjects import ADDRESS, INSIDE, PORT
 
 from . import Row, in_ms
 
-INSIDE = Path(__file__).parents[1] / "inside"
-ADDRESS, PORT = "127.0.0.1", "3121"
 STARTS = 21
 CONNECTIONS = 21
 POKES = 61
@@ -29,16 +27,16 @@ ROWS = [
 def measure(bench, kind):
     """Runs the two measuring programs in the node."""
     with bench.machine(kind) as machine:
-        starts = inside(machine.node, "starter.py", ADDRESS, PORT, STARTS, DAEMON)
+        starts = starting(machine.node)
         machine.start_daemon()
-        client = inside(machine.node, "gnutls_client.py", ADDRESS, PORT, AUTHKEY, CONNECTIONS, POKES)
+        client = machine.inside("pokes.py", CONNECTIONS, POKES)
     for name, values in (("exec to port open", starts), ("connect to register", client["register"]), ("poke", client["poke"])):
         bench.note(f"{kind}, {name}: min {in_ms(min(values))}, max {in_ms(max(values))}, {len(values)} times")
     return {ROWS[0].name: median(starts), ROWS[1].name: median(client["register"]), ROWS[2].name: median(client["poke"])}
 
 
-def inside(node, script, *arguments):
-    """Runs a program of bench/inside with the node's own Python and libraries."""
+def starting(node):
+    """Runs the program that starts the daemon again and again."""
     # Before other load: both sides of what is measured inherit it.
-    done = node.run(["nice", "-n", "-15", "python3", "-", *arguments], input=(INSIDE / script).read_text(), limit=LIMIT_SECONDS)
-    return json.loads(done.stdout)
+    words = ["nice", "-n", "-15", "python3", "-", ADDRESS, PORT, STARTS, DAEMON]
+    return json.loads(node.run(words, input=(INSIDE / "starter.py").read_text(), limit=LIMIT_SECONDS).stdout)
