@@ -1,8 +1,10 @@
 //! The TLS server against foreign clients on loopback: GnuTLS (which cluster nodes use), OpenSSL and
 //! embedded-tls.
 
+mod daemon;
 mod embedded;
 mod gnutls;
+mod matrix;
 mod openssl;
 mod server;
 mod timing;

@@ -63,6 +63,8 @@ pub struct Report {
     pub closed: bool,
     pub received: Vec<u8>,
     pub failure: Option<Failure>,
+    /// A HelloRetryRequest was sent.
+    pub asked_again: bool,
 }
 
 impl fmt::Debug for Report {
@@ -72,6 +74,7 @@ impl fmt::Debug for Report {
             .field("closed", &self.closed)
             .field("received", &self.received.len())
             .field("failure", &self.failure)
+            .field("asked_again", &self.asked_again)
             .finish()
     }
 }
@@ -116,6 +119,8 @@ fn connection(plan: &Plan, mut stream: TcpStream) -> Report {
         if plan.close_after.is_some_and(|count| report.received.len() >= count) {
             server.close(&mut out);
         }
+        // The random of a HelloRetryRequest (RFC 8446 section 4.1.3), behind the headers.
+        report.asked_again |= out.get(11..15) == Some(&[0xcf, 0x21, 0xad, 0x74]);
         // As above.
         let _ = stream.write_all(&out);
         out.clear();

@@ -1,14 +1,11 @@
 //! A wrong key and an unknown identity, told apart by the clock? The daemon as a process, over loopback.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::client::{CHACHA, HANDSHAKE, Hello, X25519, record};
-use crate::{PATIENCE, retrying};
+use crate::daemon::Daemon;
+use crate::retrying;
 
 /// As many handshakes of each kind as the figures need to mean something; below, only bytes are compared.
 const ENOUGH: usize = 10_000;
@@ -19,59 +16,18 @@ const APART: f64 = 0.05;
 
 const KEY: [u8; 4096] = [7; 4096];
 
-struct Daemon(Child, SocketAddr, PathBuf);
-
-impl Daemon {
-    fn start() -> Self {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
-        let address = port.expect("a port on loopback");
-        let key = std::env::temp_dir().join(format!("pacelet-timing-{}", std::process::id()));
-        std::fs::write(&key, KEY).expect("a key file");
-        std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).expect("its mode");
-        let child = Command::new(env!("CARGO_BIN_EXE_pacelet"))
-            .arg("daemon")
-            .env_clear()
-            .env("PCMK_logfacility", "none")
-            .env("PCMK_authkey_location", &key)
-            .env("PCMK_remote_address", "127.0.0.1")
-            .env("PCMK_remote_port", address.port().to_string())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the daemon");
-        let daemon = Self(child, address, key);
-        let start = Instant::now();
-        while TcpStream::connect(address).is_err() {
-            assert!(start.elapsed() < PATIENCE, "the daemon does not listen");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        daemon
-    }
-
-    /// What is answered to a hello, and the nanoseconds from its first byte to the alert and to the end.
-    fn refuses(&self, hello: &[u8]) -> (Vec<u8>, [u64; 2]) {
-        let mut stream = TcpStream::connect(self.1).expect("a connection");
-        stream.set_nodelay(true).expect("no delay");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
-        let mut answer = vec![0; 64];
-        let start = Instant::now();
-        stream.write_all(hello).expect("room for a hello");
-        let count = retrying(|| stream.read(&mut answer)).expect("an alert");
-        let alert = start.elapsed();
-        answer.truncate(count);
-        retrying(|| stream.read_to_end(&mut answer)).expect("an orderly end");
-        let nanoseconds = |time: Duration| time.as_nanos() as u64;
-        (answer, [nanoseconds(alert), nanoseconds(start.elapsed())])
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-        let _ = std::fs::remove_file(&self.2);
-    }
+/// What is answered to a hello, and the nanoseconds from its first byte to the alert and to the end.
+fn refusal(daemon: &Daemon, hello: &[u8]) -> (Vec<u8>, [u64; 2]) {
+    let mut stream = daemon.connect();
+    let mut answer = vec![0; 64];
+    let start = Instant::now();
+    stream.write_all(hello).expect("room for a hello");
+    let count = retrying(|| stream.read(&mut answer)).expect("an alert");
+    let alert = start.elapsed();
+    answer.truncate(count);
+    retrying(|| stream.read_to_end(&mut answer)).expect("an orderly end");
+    let nanoseconds = |time: Duration| time.as_nanos() as u64;
+    (answer, [nanoseconds(alert), nanoseconds(start.elapsed())])
 }
 
 /// The largest distance of two cumulative distributions (Kolmogorov and Smirnov). Sorts.
@@ -96,7 +52,7 @@ fn distances() {
 fn timing() {
     let count =
         std::env::var("PACELET_TIMING_HANDSHAKES").map_or(100, |count| count.parse().expect("a number"));
-    let daemon = Daemon::start();
+    let daemon = Daemon::start("timing", &KEY);
     let hello = |key: u8, identity: &[u8]| {
         let mut hello = Hello::new(&[key; 4096], CHACHA, X25519);
         hello.identities = Some(vec![identity.to_vec()]);
@@ -113,7 +69,7 @@ fn timing() {
             order.swap(at, (random >> 33) as usize % (at + 1));
         }
         for kind in order {
-            let (answer, [alert, end]) = daemon.refuses(&kinds[kind]);
+            let (answer, [alert, end]) = refusal(&daemon, &kinds[kind]);
             assert_eq!(answer, [21, 3, 3, 0, 2, 2, 51], "{}", names[kind]);
             times[kind][0].push(alert);
             times[kind][1].push(end);

@@ -1,6 +1,7 @@
 //! The server against a client of the tests' own: what must work here, what must fail in the
 //! modules below, by what it is about.
 
+mod alerts;
 mod client;
 mod hellos;
 mod key_update;

@@ -47,6 +47,7 @@ CLUSTER = Recipe(
     ("pacemaker", "corosync", "libgnutls30t64"),
 )
 SYSTEMD = Recipe("systemd", "0.3 GB", ("dbus", "systemd"), None, ("systemd", "dbus"))
+GNUTLS = Recipe("gnutls", "0.3 GB", ("gnutls-bin",), None, ("gnutls-bin",))
 TOOLS = Recipe("tools", "0.4 GB", ("pacemaker-cli-utils",), "pacemaker-remote", ("pacemaker-cli-utils", "libqb100"))
 
 
