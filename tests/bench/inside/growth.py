@@ -1,4 +1,4 @@
-# Prints a JSON object on memory and CPU time: bytes of private memory by what went before, `handshake` (CPU seconds of
+# Prints a JSON object on memory and CPU time: bytes of memory by what went before, `handshake` (CPU seconds of
 # the daemon per connection), `poke` (median seconds on one of so many connections, by their number).
 # Arguments: …, the daemon's process id, `connections`, or `operations` or `reconnects` and two numbers of them.
 POKES = 41
@@ -11,7 +11,7 @@ def memory(pid):
         for line in file.readlines()[1:]:
             name, _, value = line.partition(":")
             fields[name] = int(value.split()[0]) * 1024
-    return {"rss": fields["Rss"], "dirty": fields["Private_Dirty"]}
+    return {"rss": fields["Rss"]}
 
 
 def connections(pid):
