@@ -19,7 +19,7 @@ use crate::time::{Instant, Now};
 use crate::tls::Psk;
 
 use super::cluster::end_line;
-use super::port::{PATIENCE, Port};
+use super::port::{Obstacle, PATIENCE, Port};
 use super::shutdown::Shutdown;
 
 /// For how many effects the queue keeps room while it is empty.
@@ -58,8 +58,8 @@ pub enum Event<'a> {
     ListenFailed {
         /// Address, port and error.
         reason: String,
-        /// Somebody else has the port now (EADDRINUSE).
-        taken: bool,
+        /// What is in the way.
+        obstacle: Obstacle,
     },
     /// A TCP connection was accepted.
     Accepted {
@@ -224,21 +224,7 @@ impl Core {
                 self.log(line!(Notice, "There is a key again: accepting connections"));
             }
             Event::Listening => self.listening(),
-            Event::ListenFailed { reason, taken } => {
-                match taken.then(|| self.port.refused(now.mono)).flatten() {
-                    Some(1) => {
-                        let seconds = PATIENCE / 1000;
-                        return self.log(line!(Info, "{reason}: trying again for {seconds} s"));
-                    }
-                    Some(_) => return,
-                    None => {}
-                }
-                self.log(line!(
-                    Crit,
-                    "Failed to create TLS listener: shutting down and staying down: {reason}"
-                ));
-                self.exit(ExitCode::Fatal);
-            }
+            Event::ListenFailed { reason, obstacle } => self.not_listening(&reason, obstacle, now),
             Event::Accepted { conn, peer } => self.accepted(conn, peer, now),
             Event::Received { conn, bytes } => self.received(conn, bytes, now, entropy),
             Event::Sent { conn, count } => {
@@ -327,6 +313,23 @@ impl Core {
         let path: Vec<_> = self.settings.place.agent_path.iter().map(|path| path.as_bytes()).collect();
         let path = path.join(&b':');
         self.log(line!(Notice, "OCF resource agent search path is {}", Escaped(&path)));
+    }
+
+    fn not_listening(&mut self, reason: &str, obstacle: Obstacle, now: Now) {
+        match (self.port.refused(obstacle, now.mono), obstacle) {
+            (Some(1), Obstacle::Missing) => {
+                self.log(line!(Warning, "{reason}: trying again until it is there"));
+            }
+            (Some(1), _) => self.log(line!(Info, "{reason}: trying again for {} s", PATIENCE / 1000)),
+            (Some(_), _) => {}
+            (None, _) => {
+                self.log(line!(
+                    Crit,
+                    "Failed to create TLS listener: shutting down and staying down: {reason}"
+                ));
+                self.exit(ExitCode::Fatal);
+            }
+        }
     }
 
     fn wake(&mut self, now: Now) {

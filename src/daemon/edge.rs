@@ -29,12 +29,13 @@ use crate::sys::child::{Child, Children, Handle, Happening};
 use crate::sys::entropy::{self, Entropy};
 use crate::sys::reactor::{Notifier, Reactor, Timer, sleep_until};
 use crate::sys::signal::{Signal, Signals};
-use crate::sys::socket::{self, ListenFailure, Listener};
+use crate::sys::socket::{self, Host, ListenFailure, Listener};
 use crate::sys::{Errno, clock, image};
 
 use super::core::{Core, Effect, Event, ExitCode};
 use super::key::KeyFile;
 use super::log::Log;
+use super::port::Obstacle;
 
 /// What one read takes at most.
 const READ: usize = 64 * 1024;
@@ -75,7 +76,7 @@ pub struct Edge {
     lingering: Cell<usize>,
     user_timeout_millis: Option<u32>,
     /// Where to listen, or why that is unknown.
-    addresses: Result<Vec<SocketAddr>, String>,
+    host: Result<Host, String>,
     accepting: RefCell<Option<Task<()>>>,
     key: RefCell<KeyFile>,
     exit: Cell<Option<ExitCode>>,
@@ -93,7 +94,7 @@ pub struct Parts {
     /// Who runs its commands.
     pub children: Children,
     /// Where to listen, or why that is unknown.
-    pub addresses: Result<Vec<SocketAddr>, String>,
+    pub host: Result<Host, String>,
     /// The key file.
     pub key: KeyFile,
     /// See [`socket::Connection::new`].
@@ -117,7 +118,7 @@ impl Edge {
             last_connection: Cell::new(0),
             lingering: Cell::new(0),
             user_timeout_millis: parts.user_timeout_millis,
-            addresses: parts.addresses,
+            host: parts.host,
             accepting: RefCell::default(),
             key: RefCell::new(parts.key),
             exit: Cell::new(None),
@@ -243,16 +244,30 @@ impl Edge {
 /// The listener.
 impl Edge {
     fn listen(self: &Rc<Self>) {
-        let unknown = |reason: &String| ListenFailure { reason: reason.clone(), taken: false };
-        let addresses = self.addresses.as_ref().map_err(unknown);
-        match addresses.and_then(|addresses| Listener::open(&self.reactor, addresses)) {
+        let unknown = |reason: &String| ListenFailure { reason: reason.clone(), ..ListenFailure::default() };
+        match self.host.as_ref().map_err(unknown).and_then(|host| Listener::open(&self.reactor, host)) {
             Ok(listener) => {
-                self.log(&line!(Info, "Listening on {}", listener.address()));
+                let address = listener.address();
+                if listener.is_absent() {
+                    self.log(&line!(
+                        Warning,
+                        "Listening on {address}, which no interface has: nobody can connect before one has it"
+                    ));
+                } else {
+                    self.log(&line!(Info, "Listening on {address}"));
+                }
                 let task = self.executor.spawn(self.clone().accept(listener));
                 self.accepting.replace(Some(task));
                 self.handle(Event::Listening);
             }
-            Err(ListenFailure { reason, taken }) => self.handle(Event::ListenFailed { reason, taken }),
+            Err(ListenFailure { reason, taken, missing }) => {
+                let obstacle = match (taken, missing) {
+                    (true, _) => Obstacle::Taken,
+                    (_, true) => Obstacle::Missing,
+                    _ => Obstacle::Lasting,
+                };
+                self.handle(Event::ListenFailed { reason, obstacle });
+            }
         }
     }
 

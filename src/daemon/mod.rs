@@ -16,4 +16,5 @@ mod settings_file;
 mod shutdown;
 
 pub use self::core::{Core, Effect, Event, ExitCode, Settings};
+pub use self::port::Obstacle;
 pub use self::run::{VERSION, main};

@@ -1,15 +1,17 @@
 //! When to ask for the listener, and when to ask again.
 //!
-//! | state | a key | no key | taken | deadline |
-//! |---|---|---|---|---|
-//! | closed | ask; asked | – | – | – |
-//! | asked | – | close; closed | within [`PATIENCE`]: waiting; later: give up | – |
-//! | waiting | – | close; closed | – | ask; asked |
+//! | state | a key | no key | taken | missing | lasting | deadline |
+//! |---|---|---|---|---|---|---|
+//! | closed | ask; asked | – | – | – | – | – |
+//! | asked | – | close; closed | within [`PATIENCE`]: waiting; later: give up | waiting | give up | – |
+//! | waiting | – | close; closed | – | – | – | ask; asked |
 //!
 //! A daemon that was killed leaves children behind, and one that has not come as far as to close what it
 //! inherited holds the port for a moment: on a busy machine, a tenth of a second. Who is started right after
 //! that, and gives up, stays down for good (exit status 100). Stock does not meet this: it needs longer than
 //! that before it listens.
+//!
+//! An interface that is not there is waited for as long as it takes: at boot they come late.
 #![forbid(unsafe_code)]
 
 use crate::time::Instant;
@@ -18,6 +20,19 @@ use crate::time::Instant;
 pub(super) const PATIENCE: u64 = 3_000;
 /// How often, in milliseconds.
 const INTERVAL: u64 = 20;
+/// How often an interface is looked for, in milliseconds.
+const INTERFACE_INTERVAL: u64 = 1_000;
+
+/// Why nothing could be listened on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Somebody else has the port.
+    Taken,
+    /// The interface is not there.
+    Missing,
+    /// Something that will not go by itself.
+    Lasting,
+}
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) enum Port {
@@ -45,16 +60,17 @@ impl Port {
         !matches!(std::mem::take(self), Self::Closed)
     }
 
-    /// Somebody else has the port: how often that was so, or `None` if it has been so for too long.
-    pub(super) fn refused(&mut self, now: Instant) -> Option<u32> {
-        match *self {
-            Self::Asked { since, refused } if now.since(since) < PATIENCE => {
-                let refused = refused.saturating_add(1);
-                *self = Self::Waiting { since, at: now.after(INTERVAL), refused };
-                Some(refused)
-            }
-            _ => None,
-        }
+    /// It could not be had: how often that was so, or `None` if it is not to be asked for again.
+    pub(super) fn refused(&mut self, obstacle: Obstacle, now: Instant) -> Option<u32> {
+        let Self::Asked { since, refused } = *self else { return None };
+        let pause = match obstacle {
+            Obstacle::Taken if now.since(since) < PATIENCE => INTERVAL,
+            Obstacle::Missing => INTERFACE_INTERVAL,
+            Obstacle::Taken | Obstacle::Lasting => return None,
+        };
+        let refused = refused.saturating_add(1);
+        *self = Self::Waiting { since, at: now.after(pause), refused };
+        Some(refused)
     }
 
     /// When [`Port::is_due`] is to be asked.
@@ -88,16 +104,16 @@ mod tests {
     #[test]
     fn patience_ends() {
         let mut port = Port::default();
-        assert!(port.refused(at(0)).is_none() && !port.is_due(at(0)));
+        assert!(port.refused(Obstacle::Taken, at(0)).is_none() && !port.is_due(at(0)));
         assert!(port.ask(at(0)) && !port.ask(at(1)));
         assert!(!port.is_due(at(1)) && port.deadline().is_none());
         let mut now = 0;
         let mut count = 0;
-        while let Some(refused) = port.refused(at(now)) {
+        while let Some(refused) = port.refused(Obstacle::Taken, at(now)) {
             count += 1;
             assert_eq!(refused, count);
             // It is waiting: neither a new key nor a second answer to the same question asks.
-            assert!(!port.ask(at(now)) && port.refused(at(now)).is_none());
+            assert!(!port.ask(at(now)) && port.refused(Obstacle::Taken, at(now)).is_none());
             assert!(!port.is_due(at(now + INTERVAL - 1)));
             now += INTERVAL;
             assert_eq!(port.deadline(), Some(at(now)));
@@ -112,9 +128,20 @@ mod tests {
         assert!(!port.close());
         for is_waiting in [false, true] {
             assert!(port.ask(at(0)));
-            assert_eq!(is_waiting, is_waiting && port.refused(at(0)).is_some());
+            assert_eq!(is_waiting, is_waiting && port.refused(Obstacle::Taken, at(0)).is_some());
             assert!(port.close() && !port.close());
             assert!(port.deadline().is_none() && !port.is_due(at(INTERVAL)));
         }
+    }
+
+    #[test]
+    fn an_interface_is_waited_for() {
+        let mut port = Port::default();
+        assert!(port.ask(at(0)));
+        for second in 0..100 {
+            assert_eq!(port.refused(Obstacle::Missing, at(second * 1_000)), Some(second as u32 + 1));
+            assert!(!port.is_due(at(second * 1_000 + 999)) && port.is_due(at((second + 1) * 1_000)));
+        }
+        assert_eq!(port.refused(Obstacle::Lasting, at(0)), None);
     }
 }

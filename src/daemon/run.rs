@@ -8,7 +8,8 @@ use crate::line;
 use crate::sys::child::Children;
 use crate::sys::reactor::Reactor;
 use crate::sys::signal::Signals;
-use crate::sys::{entropy, process, socket};
+use crate::sys::socket::Host;
+use crate::sys::{entropy, process};
 
 use super::arguments::{Arguments, Stop, USAGE};
 use super::config::{Config, LOG_DIRECTORY, Machine};
@@ -87,10 +88,10 @@ fn start(config: Config) -> u8 {
     let _ = process::change_directory(WORKING_DIRECTORY);
 
     // The only name that is ever looked up, and before anything is served.
-    let addresses = match &config.host {
-        Some(host) => socket::resolve(host, config.port)
+    let host = match &config.host {
+        Some(host) => Host::named(host, config.port)
             .map_err(|error| format!("PCMK_remote_address \"{}\": {error}", host.escape_debug())),
-        None => Ok(socket::wildcard(config.port)),
+        None => Ok(Host::any(config.port)),
     };
     let parts = (|| {
         entropy::is_ready().map_err(|errno| ("getrandom", errno))?;
@@ -111,7 +112,7 @@ fn start(config: Config) -> u8 {
         core: Core::new(config.settings),
         log,
         children,
-        addresses,
+        host,
         key: KeyFile::new(config.key),
         user_timeout_millis: config.user_timeout_millis,
     });

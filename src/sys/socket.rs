@@ -1,9 +1,9 @@
 //! TCP: the listener and cluster connections (remote-protocol.md section 4).
 #![forbid(unsafe_code)]
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
@@ -29,18 +29,34 @@ const USER_TIMEOUT_MILLIS: u32 = 90_000;
 /// How many times a closing connection takes bytes that nobody wants any more: see [`Connection::close`].
 const CLOSING_READS: usize = 16;
 
-/// The addresses of a host name or of a numeric address. **This may wait for a name server**; only
-/// a host name makes it do so, and the daemon calls it before its loop runs.
-///
-/// # Errors
-/// What the resolver says.
-pub fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    Ok((host, port).to_socket_addrs()?.collect())
+/// Where to listen.
+#[derive(Clone, Debug)]
+pub enum Host {
+    /// On one of these.
+    Addresses(Vec<SocketAddr>),
+    /// On a link-local address, which has a meaning on this interface only. That may come and go.
+    On(Ipv6Addr, String, u16),
 }
 
-/// The addresses that stand for "all": IPv6, which takes IPv4 as well, and IPv4 for kernels without IPv6.
-pub fn wildcard(port: u16) -> Vec<SocketAddr> {
-    vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()]
+impl Host {
+    /// What a host name, a numeric address or one like `fe80::1%eth0` stands for. **This may wait for a
+    /// name server**; only a host name makes it do so, and the daemon calls it before its loop runs.
+    ///
+    /// # Errors
+    /// What the resolver says.
+    pub fn named(host: &str, port: u16) -> io::Result<Self> {
+        if let Some((address, interface)) = host.split_once('%')
+            && let Ok(address) = address.parse()
+        {
+            return Ok(Self::On(address, interface.to_owned(), port));
+        }
+        Ok(Self::Addresses((host, port).to_socket_addrs()?.collect()))
+    }
+
+    /// All addresses: IPv6, which takes IPv4 as well, and IPv4 for kernels without IPv6.
+    pub fn any(port: u16) -> Self {
+        Self::Addresses(vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()])
+    }
 }
 
 /// The one listening socket.
@@ -48,41 +64,80 @@ pub fn wildcard(port: u16) -> Vec<SocketAddr> {
 pub struct Listener {
     source: Source,
     address: SocketAddr,
+    is_absent: bool,
 }
 
 /// Why nothing could be listened on.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ListenFailure {
     /// What failed on each address, for people.
     pub reason: String,
     /// Somebody else has the port of one of them now (EADDRINUSE).
     pub taken: bool,
+    /// The interface is not there now (ENODEV).
+    pub missing: bool,
+}
+
+impl ListenFailure {
+    fn add(&mut self, what: &dyn fmt::Display, step: &str, errno: Errno) {
+        self.taken |= errno == Errno::ADDRINUSE;
+        self.missing |= errno == Errno::NODEV;
+        let separator = if self.reason.is_empty() { "" } else { "; " };
+        let _ = write!(self.reason, "{separator}{what}: {step}: {}", io::Error::from(errno));
+    }
 }
 
 impl Listener {
-    /// Listens on the first address that can be had, all IPv6 ones before all IPv4 ones.
+    /// Listens on the first address that can be had, all IPv6 ones before all IPv4 ones; if no interface has any
+    /// of them, on the first that one may have later: at boot, addresses come when they come.
     ///
     /// # Errors
     /// What failed on each address.
-    pub fn open(reactor: &Rc<Reactor>, addresses: &[SocketAddr]) -> Result<Self, ListenFailure> {
-        let mut failure = ListenFailure { reason: String::new(), taken: false };
-        let six = addresses.iter().filter(|address| address.is_ipv6());
-        let four = addresses.iter().filter(|address| address.is_ipv4());
-        for &address in six.chain(four) {
-            match listen(reactor, address) {
-                Ok(source) => return Ok(Self { address: local_address(&source, address), source }),
-                Err((step, errno)) => {
-                    failure.taken |= errno == Errno::ADDRINUSE;
-                    let separator = if failure.reason.is_empty() { "" } else { "; " };
-                    let _ =
-                        write!(failure.reason, "{separator}{address}: {step}: {}", io::Error::from(errno));
+    pub fn open(reactor: &Rc<Reactor>, host: &Host) -> Result<Self, ListenFailure> {
+        let mut failure = ListenFailure::default();
+        let scoped;
+        let addresses = match host {
+            Host::Addresses(addresses) => addresses.as_slice(),
+            Host::On(address, interface, port) => match index(interface) {
+                Ok(index) => {
+                    scoped = [SocketAddrV6::new(*address, *port, 0, index).into()];
+                    &scoped
                 }
+                Err(errno) => {
+                    failure.add(&format_args!("[{address}%{interface}]:{port}"), "interface", errno);
+                    return Err(failure);
+                }
+            },
+        };
+        let six = addresses.iter().filter(|address| address.is_ipv6());
+        let order = six.chain(addresses.iter().filter(|address| address.is_ipv4()));
+        let mut absent = Vec::new();
+        for &address in order {
+            match listen(reactor, address, false) {
+                Ok(source) => return Ok(Self::new(source, address, false)),
+                Err(("bind", Errno::ADDRNOTAVAIL)) => absent.push(address),
+                Err((step, errno)) => failure.add(&address, step, errno),
+            }
+        }
+        for address in absent {
+            match listen(reactor, address, true) {
+                Ok(source) => return Ok(Self::new(source, address, true)),
+                Err((step, errno)) => failure.add(&address, step, errno),
             }
         }
         if failure.reason.is_empty() {
             failure.reason.push_str("the configured name has no address");
         }
         Err(failure)
+    }
+
+    fn new(source: Source, asked: SocketAddr, is_absent: bool) -> Self {
+        Self { address: local_address(&source, asked), source, is_absent }
+    }
+
+    /// Whether no interface had the address when this was opened.
+    pub fn is_absent(&self) -> bool {
+        self.is_absent
     }
 
     /// Where it listens, with the real port if port 0 was asked for.
@@ -126,7 +181,18 @@ impl Listener {
     }
 }
 
-fn listen(reactor: &Rc<Reactor>, address: SocketAddr) -> Result<Source, (&'static str, Errno)> {
+/// The number of an interface: it may be called by that, too.
+fn index(interface: &str) -> Result<u32, Errno> {
+    if let Ok(index) = interface.parse() {
+        return Ok(index);
+    }
+    let flags = SocketFlags::CLOEXEC;
+    let socket = net::socket_with(AddressFamily::INET6, SocketType::DGRAM, flags, None)?;
+    net::netdevice::name_to_index(&socket, interface)
+}
+
+/// With `early`, on an address that no interface has yet.
+fn listen(reactor: &Rc<Reactor>, address: SocketAddr, early: bool) -> Result<Source, (&'static str, Errno)> {
     let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let fd = net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))
@@ -134,6 +200,10 @@ fn listen(reactor: &Rc<Reactor>, address: SocketAddr) -> Result<Source, (&'stati
     sockopt::set_socket_reuseaddr(&fd, true).map_err(|errno| ("SO_REUSEADDR", errno))?;
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&fd, false).map_err(|errno| ("IPV6_V6ONLY", errno))?;
+    }
+    if early {
+        // The socket's, whatever its family.
+        sockopt::set_ip_freebind(&fd, true).map_err(|errno| ("IP_FREEBIND", errno))?;
     }
     net::bind(&fd, &address).map_err(|errno| ("bind", errno))?;
     net::listen(&fd, BACKLOG).map_err(|errno| ("listen", errno))?;

@@ -1,6 +1,7 @@
 //! The daemon as a process: what it does with its command line, environment, key file, sockets,
 //! signals and children. What it says to a cluster is tested elsewhere.
 
+mod address;
 mod log;
 
 use std::fs::{self, File};

@@ -1,7 +1,7 @@
 //! The daemon's own life, one thing at a time (daemon-lifecycle.md sections 4 and 6): what happens, and what the log
 //! says of it.
 
-use pacelet::daemon::{Event, ExitCode};
+use pacelet::daemon::{Event, ExitCode, Obstacle};
 use pacelet::remote::ConnId;
 
 use super::bench::Bench;
@@ -51,7 +51,7 @@ fn a_port_that_cannot_be_opened_is_fatal() {
     world.tell(Event::Start).unwrap();
     world.lines.clear();
     world.oracle.cannot_listen();
-    world.tell(failure(false)).unwrap();
+    world.tell(failure(Obstacle::Lasting)).unwrap();
     assert_eq!(world.exited, Some(ExitCode::Fatal));
     assert_eq!(
         lines(&mut world),
@@ -62,14 +62,14 @@ fn a_port_that_cannot_be_opened_is_fatal() {
     );
 }
 
-fn failure(taken: bool) -> Event<'static> {
-    Event::ListenFailed { reason: "[::]:3121: bind: why".into(), taken }
+fn failure(obstacle: Obstacle) -> Event<'static> {
+    Event::ListenFailed { reason: "[::]:3121: bind: why".into(), obstacle }
 }
 
 #[test]
 fn a_port_that_a_predecessor_still_holds_is_waited_for() {
     let mut bench = Bench::new();
-    bench.world.tell(failure(true)).unwrap();
+    bench.world.tell(failure(Obstacle::Taken)).unwrap();
     assert_eq!(bench.world.exited, None);
     bench.world.lines.clear();
     bench.pass(100);
@@ -77,7 +77,7 @@ fn a_port_that_a_predecessor_still_holds_is_waited_for() {
     assert_eq!(lines(&mut bench.world), STARTED);
     bench.pass(10_000);
     bench.world.oracle.cannot_listen();
-    bench.world.tell(failure(true)).unwrap();
+    bench.world.tell(failure(Obstacle::Taken)).unwrap();
     assert_eq!(bench.world.exited, Some(ExitCode::Fatal));
 }
 

@@ -3,11 +3,11 @@ use std::net::TcpStream;
 
 use smol::LocalExecutor;
 
-use super::super::testing::block_on;
+use super::super::testing::{block_on, isolated, refuse_ipv6};
 use super::*;
 
 fn pair(reactor: &Rc<Reactor>, executor: &LocalExecutor<'_>, host: &str) -> (Connection, TcpStream) {
-    let listener = Listener::open(reactor, &resolve(host, 0).unwrap()).unwrap();
+    let listener = Listener::open(reactor, &Host::named(host, 0).unwrap()).unwrap();
     let client = TcpStream::connect(listener.address()).unwrap();
     let (fd, peer) = block_on(reactor, executor, accept(&listener));
     assert_eq!(peer, client.local_addr().unwrap());
@@ -44,7 +44,7 @@ fn the_wildcard_takes_both_families() {
     }
     let reactor = Reactor::new().unwrap();
     let executor = LocalExecutor::new();
-    let listener = Listener::open(&reactor, &wildcard(0)).unwrap();
+    let listener = Listener::open(&reactor, &Host::any(0)).unwrap();
     assert!(listener.address().is_ipv6());
     assert_eq!(sockopt::ipv6_v6only(&listener.source), Ok(false));
     assert_eq!(sockopt::socket_reuseaddr(&listener.source), Ok(true));
@@ -61,7 +61,7 @@ fn the_wildcard_takes_both_families() {
 fn accepted_sockets_have_their_options() {
     let reactor = Reactor::new().unwrap();
     let executor = LocalExecutor::new();
-    let listener = Listener::open(&reactor, &resolve("127.0.0.1", 0).unwrap()).unwrap();
+    let listener = Listener::open(&reactor, &Host::named("127.0.0.1", 0).unwrap()).unwrap();
     let _client = TcpStream::connect(listener.address()).unwrap();
     let (fd, _) = block_on(&reactor, &executor, accept(&listener));
     let connection = Connection::new(&reactor, fd, Some(2500)).unwrap();
@@ -151,11 +151,40 @@ fn last_bytes_survive_a_close_in_the_middle_of_the_peers() {
 #[test]
 fn an_address_that_cannot_be_had_is_named() {
     let reactor = Reactor::new().unwrap();
-    let taken = Listener::open(&reactor, &resolve("127.0.0.1", 0).unwrap()).unwrap();
-    let ListenFailure { reason, taken: is_taken } = Listener::open(&reactor, &[taken.address()]).unwrap_err();
-    assert!(is_taken);
-    assert!(reason.starts_with(&format!("{}: bind: Address", taken.address())), "{reason}");
-    assert!(Listener::open(&reactor, &[]).is_err());
+    let taken = Listener::open(&reactor, &Host::named("127.0.0.1", 0).unwrap()).unwrap();
+    let host = Host::Addresses(vec![taken.address()]);
+    let failure = Listener::open(&reactor, &host).unwrap_err();
+    assert!(failure.taken && !failure.missing);
+    assert!(failure.reason.starts_with(&format!("{}: bind: Address", taken.address())), "{failure:?}");
+    assert!(Listener::open(&reactor, &Host::Addresses(Vec::new())).is_err());
+}
+
+#[test]
+fn an_interface_that_is_not_there_is_told_apart() {
+    let reactor = Reactor::new().unwrap();
+    let host = Host::named("fe80::1%no-such-one", 3121).unwrap();
+    assert!(matches!(&host, Host::On(_, interface, 3121) if interface == "no-such-one"));
+    let failure = Listener::open(&reactor, &host).unwrap_err();
+    if has_ipv6() {
+        assert!(failure.missing && !failure.taken, "{failure:?}");
+    }
+    assert!(failure.reason.starts_with("[fe80::1%no-such-one]:3121: interface: "), "{failure:?}");
+}
+
+#[test]
+fn without_ipv6_everything_is_ipv4() {
+    isolated(|| {
+        if !refuse_ipv6() {
+            let _ = rustix::io::write(rustix::stdio::stderr(), b"skipped: no system call filters here\n");
+            return;
+        }
+        let reactor = Reactor::new().unwrap();
+        let listener = Listener::open(&reactor, &Host::any(0)).unwrap();
+        assert!(listener.address().is_ipv4() && !listener.is_absent());
+        TcpStream::connect((Ipv4Addr::LOCALHOST, listener.address().port())).unwrap();
+        let failure = Listener::open(&reactor, &Host::named("::1", 0).unwrap()).unwrap_err();
+        assert!(failure.reason.contains("[::1]:0: socket: Address family not supported"), "{failure:?}");
+    });
 }
 
 #[test]
@@ -163,9 +192,11 @@ fn ipv6_is_tried_first_and_ipv4_is_good_enough() {
     let reactor = Reactor::new().unwrap();
     // TEST-NET and documentation addresses belong to no machine.
     let addresses = ["192.0.2.1:0", "[2001:db8::1]:0", "127.0.0.1:0"].map(|text| text.parse().unwrap());
-    let listener = Listener::open(&reactor, &addresses).unwrap();
-    assert!(listener.address().is_ipv4());
-    let reason = Listener::open(&reactor, &addresses[..2]).unwrap_err().reason;
-    let (six, four) = reason.split_once("; ").unwrap();
-    assert!(six.starts_with("[2001:db8::1]:0: ") && four.starts_with("192.0.2.1:0: bind: "), "{reason}");
+    let listener = Listener::open(&reactor, &Host::Addresses(addresses.to_vec())).unwrap();
+    assert!(listener.address().is_ipv4() && !listener.is_absent());
+    // None of them now, but perhaps later.
+    let listener = Listener::open(&reactor, &Host::Addresses(addresses[..2].to_vec())).unwrap();
+    assert!(listener.is_absent());
+    let expected = if has_ipv6() { addresses[1] } else { addresses[0] };
+    assert_eq!(listener.address().ip(), expected.ip());
 }
