@@ -10,6 +10,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::thread::JoinHandle;
 
+use super::mounts;
+
 /// The request that begins everything (linux/fuse.h).
 const INIT: u32 = 26;
 /// Requests are read into no less.
@@ -33,22 +35,11 @@ impl Hung {
         fs::create_dir_all(directory).unwrap();
         let point = CString::new(directory.as_os_str().as_bytes()).unwrap();
         let failed = |what: &str| format!("{what}: {}", std::io::Error::last_os_error());
-        // SAFETY: takes a number.
-        if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
-            return Err(failed("cannot make a mount namespace"));
-        }
-        let private = libc::MS_REC | libc::MS_PRIVATE;
-        // SAFETY: all pointers are valid strings, or null where that is allowed.
-        if unsafe {
-            libc::mount(c"none".as_ptr(), c"/".as_ptr(), std::ptr::null(), private, std::ptr::null())
-        } != 0
-        {
-            return Err(failed("cannot make the mount namespace private"));
-        }
+        mounts::own()?;
         let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
         let options = CString::new(options).unwrap();
         let (source, kind) = (c"hung".as_ptr(), c"fuse".as_ptr());
-        // SAFETY: as above.
+        // SAFETY: all pointers are valid strings.
         if unsafe { libc::mount(source, point.as_ptr(), kind, 0, options.as_ptr().cast()) } != 0 {
             return Err(failed("cannot mount a FUSE file system"));
         }

@@ -24,7 +24,7 @@ const POKE_LIMIT: Duration = Duration::from_millis(50);
 /// How long between two pokes.
 const POKE_PAUSE: Duration = Duration::from_millis(3);
 /// How many pokes there are at least: until then they go on when the agents have ended.
-const POKES: usize = 1000;
+const POKES: usize = 2000;
 /// The priority of the daemon and of the client that pokes, where that is allowed.
 const PRIORITY: i32 = -10;
 
@@ -72,20 +72,20 @@ impl Lab {
         fs::create_dir_all(place.join("agents/test")).unwrap();
         fs::write(place.join("key"), KEY).unwrap();
         fs::set_permissions(place.join("key"), PermissionsExt::from_mode(0o600)).unwrap();
-        let (daemon, address) = start(&place);
+        let (daemon, address) = start(&place, None);
         let client = connect(address, "hostile");
         let poker = Some(Poker::start(address));
         Self { place, daemon, address, client, poker, calls: BTreeMap::new() }
     }
 
-    /// Starts another daemon instead of the one there is, from this thread.
-    pub fn restart(&mut self) {
+    /// Starts another daemon instead of the one there is, from this thread, perhaps with a log file.
+    pub fn restart(&mut self, log_file: Option<&Path>) {
         if let Some(poker) = self.poker.take() {
             poker.stop();
         }
         let _ = self.daemon.kill();
         let _ = self.daemon.wait();
-        (self.daemon, self.address) = start(&self.place);
+        (self.daemon, self.address) = start(&self.place, log_file);
         self.client = connect(self.address, "hostile");
         self.poker = Some(Poker::start(self.address));
     }
@@ -120,6 +120,8 @@ impl Lab {
     }
 
     pub fn execute_recurring(&mut self, resource: &str, action: &str, interval: u32, timeout: u32) -> i64 {
+        // Everybody is told of the other client's pokes, and nobody here wants to know.
+        while self.client.take(&|element| !is_result(element)).is_some() {}
         let operation = Operation { resource, action, interval, timeout, user_data: "", parameters: &[] };
         let reply = self.client.execute(&operation).unwrap();
         let call = reply.number("lrmd_callid").unwrap();
@@ -199,7 +201,7 @@ impl Drop for Lab {
     }
 }
 
-fn start(place: &Path) -> (Child, SocketAddr) {
+fn start(place: &Path, log_file: Option<&Path>) -> (Child, SocketAddr) {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
     let path = [place.join("agents"), place.join("hung")].map(|path| path.display().to_string());
     let daemon = Command::new(env!("CARGO_BIN_EXE_pacelet"))
@@ -207,7 +209,7 @@ fn start(place: &Path) -> (Child, SocketAddr) {
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("PCMK_logfacility", "none")
-        .env("PCMK_logfile", "none")
+        .env("PCMK_logfile", log_file.unwrap_or(Path::new("none")))
         .env("PCMK_stderr", "1")
         .env("PCMK_authkey_location", place.join("key"))
         .env("PCMK_remote_address", "127.0.0.1")

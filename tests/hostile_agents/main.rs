@@ -6,14 +6,17 @@
 //! |--------|-----------------------------------------------------------------------|
 //! | `lab`  | a daemon, its agents, a client, and a second one that pokes all the while |
 //! | `fuse` | a file system whose server takes requests and never answers           |
+//! | `disk` | disks that stall or are full, and `mounts`: where only a test sees them |
 //! | `pids` | a cgroup in which forks fail                                          |
 //!
 //! The limit for pokes is on the 99th percentile of hundreds of them. The daemon and the client that pokes run
 //! at a raised priority where that is allowed: it is the daemon's waiting that is measured here, not how long a
 //! crowded machine keeps it from running. Agents run at the usual priority, as always.
 
+mod disk;
 mod fuse;
 mod lab;
+mod mounts;
 mod pids;
 
 use std::fs;
@@ -158,7 +161,7 @@ fn an_agent_on_a_file_system_that_hangs() {
             Err(why) => return skip("an agent on a hung file system", &why),
         };
         // The mount was made for this thread and what it starts.
-        lab.restart();
+        lab.restart(None);
         lab.agent("quick", "exit 0");
         lab.register("stuck");
         let begun = Instant::now();
@@ -194,6 +197,70 @@ fn an_agent_on_a_file_system_that_hangs() {
     });
 }
 
+/// So long that a few hundred operations fill what waits for the log file.
+const LONG_NAME: &str =
+    "a-resource-with-a-name-that-is-as-long-as-names-get-so-that-a-line-of-the-log-about-it-is-long-as-well";
+
+#[test]
+fn a_log_disk_that_stalls() {
+    hostile("a stalled disk", |lab| {
+        let mut disk = match disk::Disk::in_file(&lab.path("")) {
+            Ok(disk) => disk,
+            Err(why) => return skip("a stalled disk", &why),
+        };
+        let log = disk.path("pacelet.log");
+        lab.restart(Some(&log));
+        lab.agent(LONG_NAME, "exit 0");
+        lab.agent("writer", &format!("echo 1 > {}; exit 0", disk.path("file").display()));
+        disk.freeze();
+        // An agent that writes there hangs, too, as agents do.
+        let writer = lab.execute("writer", "start", 1_000);
+        let mut last = 0;
+        for _ in 0..1_000 {
+            last = lab.execute(LONG_NAME, "start", 30_000);
+            assert_eq!(lab.result(last).rc, 0);
+        }
+        let result = lab.result(writer);
+        assert_eq!((result.rc, result.status), (1, 2));
+        let reason = result.reason.unwrap();
+        println!("    told: {reason}");
+        assert!(reason.contains("SIGKILL does not end it"), "{reason}");
+        disk.thaw();
+        let call = lab.execute("writer", "stop", 30_000);
+        assert_eq!(lab.result(call).rc, 0);
+        // What the log does not have it has counted.
+        let begun = Instant::now();
+        loop {
+            let text = fs::read_to_string(&log).unwrap();
+            if text.contains(&format!("(call {call})")) {
+                let is_whole = text.contains(&format!("(call {last})"));
+                assert!(is_whole || text.contains("lines lost"), "{text}");
+                return;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "the log does not go on:\n{text}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+}
+
+#[test]
+fn a_log_disk_that_is_full() {
+    hostile("a full disk", |lab| {
+        let disk = match disk::Disk::of_64_kilobytes(&lab.path("")) {
+            Ok(disk) => disk,
+            Err(why) => return skip("a full disk", &why),
+        };
+        let log = disk.path("pacelet.log");
+        lab.restart(Some(&log));
+        lab.agent(LONG_NAME, "exit 0");
+        for _ in 0..500 {
+            let call = lab.execute(LONG_NAME, "start", 30_000);
+            assert_eq!(lab.result(call).rc, 0);
+        }
+        assert!(lab.log().contains("No space left on device"), "{}", lab.log());
+    });
+}
+
 #[test]
 fn no_descriptors_left() {
     hostile("no descriptors", |lab| {
@@ -211,7 +278,12 @@ fn no_descriptors_left() {
         lab.leave_descriptors(4);
         let call = lab.execute("quick", "monitor", 30_000);
         assert_eq!(lab.result(call).rc, 7);
-        assert_eq!(lab.descriptors(), open, "descriptors are lost");
+        // The pipes are closed soon after the result is told.
+        let begun = Instant::now();
+        while lab.descriptors() != open {
+            assert!(begun.elapsed() < Duration::from_secs(10), "lost: {:?}, not {open:?}", lab.descriptors());
+            std::thread::sleep(Duration::from_millis(5));
+        }
     });
 }
 
