@@ -95,8 +95,8 @@ pub fn node_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// Where this process has its arguments.
-fn own_arguments() -> Option<std::ops::Range<usize>> {
+/// Where this process has its arguments, if the kernel says so.
+pub(super) fn own_arguments() -> Option<std::ops::Range<usize>> {
     let file = rustix::fs::open(c"/proc/self/stat", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let mut buffer = [0; 1024];
     let count = rustix::io::read(&file, &mut buffer).ok()?;

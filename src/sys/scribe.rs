@@ -158,6 +158,7 @@ pub fn write(file: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::process::own_arguments;
     use crate::sys::testing::isolated;
     use rustix::io::read;
 
@@ -241,7 +242,9 @@ mod tests {
             let text = std::fs::read_to_string(&done).unwrap();
             let mut lines = text.lines();
             assert_eq!(lines.next(), Some(NAME));
-            assert_eq!(lines.next().map(|line| line.trim_end_matches('\0')), Some(NAME));
+            let title = lines.next().unwrap().trim_end_matches('\0');
+            // An emulator shows its own command line, and does not say where the program's is.
+            assert!(title == NAME || own_arguments().is_none(), "{title:?}");
             // 4 is the directory that is being read.
             assert_eq!(lines.next(), Some("0 1 2 3 4"));
             std::fs::remove_file(&done).unwrap();

@@ -51,20 +51,20 @@ pub fn isolated(test: impl FnOnce()) {
 }
 
 /// From now on this process gets no IPv6 sockets, as on a kernel without IPv6. To be called in [`isolated`] only.
-/// Whether that is so: an emulated CPU has no filters, and some have other ways to a socket.
-pub fn refuse_ipv6() -> bool {
+/// On this CPU only: i686 makes sockets by a call whose arguments no filter sees, and emulators have no filters.
+#[cfg(target_arch = "x86_64")]
+pub fn refuse_ipv6() {
     const fn statement(code: u32, jump_if_false: u8, k: u32) -> libc::sock_filter {
         libc::sock_filter { code: code as u16, jt: 0, jf: jump_if_false, k }
     }
     const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
     const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
     const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
-    // Offsets of `struct seccomp_data`: the call's number, and the half of its first argument that matters.
-    let argument = if cfg!(target_endian = "big") { 20 } else { 16 };
+    // Offsets in `struct seccomp_data`: 0 is the call's number, 16 the lower half of its first argument.
     let mut program = [
         statement(LOAD, 0, 0),
         statement(EQUAL, 3, libc::SYS_socket as u32),
-        statement(LOAD, 0, argument),
+        statement(LOAD, 0, 16),
         statement(EQUAL, 1, libc::AF_INET6 as u32),
         statement(RETURN, 0, libc::SECCOMP_RET_ERRNO | libc::EAFNOSUPPORT as u32),
         statement(RETURN, 0, libc::SECCOMP_RET_ALLOW),
@@ -77,7 +77,7 @@ pub fn refuse_ipv6() -> bool {
             libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &filter),
         ]
     };
-    results == [0, 0] && std::net::UdpSocket::bind("[::]:0").is_err()
+    assert_eq!(results, [0, 0], "{}", std::io::Error::last_os_error());
 }
 
 /// Runs a future to its end on a loop, and the executor's tasks meanwhile.
