@@ -44,6 +44,7 @@ const TICK: u64 = 2;
 pub const TERMINATE: u64 = 3;
 /// The cluster is done: this and the controller's number.
 pub const LEAVE: u64 = 4;
+const KEY_IS_BACK: u64 = 7;
 /// A controller's turn: this, and how many it has had, and its number.
 const TURN: u64 = 10;
 
@@ -175,6 +176,7 @@ impl Play {
             Notice::Gone(conn) => self.gone(conn),
             Notice::Timer(TICK) => return self.tick(),
             Notice::Timer(CHAOS) => return self.chaos(),
+            Notice::Timer(KEY_IS_BACK) => return self.world.key(Some(KEY)),
             Notice::Timer(timer) if timer >= TURN => {
                 let (turn, number) = ((timer - TURN) / 2, ((timer - TURN) % 2) as usize);
                 if self.controllers[number].turns == turn {
@@ -346,7 +348,13 @@ impl Play {
                 }
             }
             (5, _) => self.world.shift_clock(*self.random.pick(&[-7_200, -1, 3, 3_600, 86_400])),
-            (6, _) => self.world.key(if self.random.percent(50) { None } else { Some(KEY) })?,
+            (6, _) if self.random.percent(50) => {
+                self.world.key(None)?;
+                // Nobody gets in until there is one again.
+                let gone = self.random.between(500, 3 * MINUTE);
+                self.world.timer(gone, KEY_IS_BACK);
+            }
+            (6, _) => self.world.key(Some(KEY))?,
             (7 | 8, Some(conn)) => {
                 let millis = *self.random.pick(&[500, 5_000, 30_000, 50_000, 70_000, 150_000]);
                 self.world.pause(conn, millis);
