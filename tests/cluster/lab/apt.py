@@ -111,16 +111,16 @@ class Archive:
         self._apt(["apt-get", "update"], UPDATE_LIMIT_SECONDS)
         stamp.write_text(source)
 
-    def versions(self, packages):
-        """Candidate version of each package."""
+    def versions(self, packages, welcome=()):
+        """Candidate version of each package; those that are only `welcome` may be missing."""
         # apt-cache says `package | version | where`, one line a version, newest first.
-        listing = self._apt(["apt-cache", "madison", *packages], 60)
+        listing = self._apt(["apt-cache", "madison", *sorted({*packages, *welcome})], 60)
         found = {}
         for line in listing.splitlines():
             fields = [field.strip() for field in line.split("|")]
             if len(fields) >= 2:
                 found.setdefault(fields[0], fields[1])
-        missing = [package for package in packages if package not in found]
+        missing = sorted(package for package in packages if package not in found)
         if missing:
             raise Trouble(f"{self.suite} of {self.mirror} has no package {', '.join(missing)}")
         return found

@@ -29,7 +29,8 @@ BOOTSTRAP_LIMIT_SECONDS = 1800
 @dataclass(frozen=True)
 class Recipe:
     """What goes into a root: `directory` of the cache keeps it, `packages` are installed, `stock` is a package
-    that conflicts with them, if there is one; `told` are those that a line on the root should name."""
+    that conflicts with them, if there is one; `told` are those that a line on the root should name, as far as
+    the suite has them."""
 
     directory: str
     size: str
@@ -44,7 +45,7 @@ CLUSTER = Recipe(
     ("corosync", "iproute2", "pacemaker", "pacemaker-cli-utils", "pacemaker-resource-agents", "procps", "python3",
      "resource-agents"),
     "pacemaker-remote",
-    ("pacemaker", "corosync", "libgnutls30t64"),
+    ("pacemaker", "corosync", "libgnutls30t64", "libgnutls30"),
 )
 SYSTEMD = Recipe("systemd", "0.3 GB", ("dbus", "systemd"), None, ("systemd", "dbus"))
 GNUTLS = Recipe("gnutls", "0.3 GB", ("gnutls-bin",), None, ("gnutls-bin",))
@@ -53,11 +54,13 @@ TOOLS = Recipe("tools", "0.4 GB", ("pacemaker-cli-utils",), "pacemaker-remote", 
 
 @dataclass
 class Root:
-    """A finished root: `path` is the tree, `stock` the stock package's files, `versions` a line on the packages."""
+    """A finished root: `path` is the tree, `stock` the stock package's files, `versions` a line on the packages,
+    `release` Pacemaker's, if it is in there: (2, 1, 5)."""
 
     path: Path
     stock: Path
     versions: str
+    release: tuple = ()
 
 
 def cache_directory():
@@ -84,7 +87,7 @@ def _prepare_locked(cache, suite, say, recipe):
     try:
         archive = Archive(cache, suite)
         archive.refresh()
-        versions = archive.versions(sorted({*recipe.packages, *recipe.told, *filter(None, [recipe.stock])}))
+        versions = archive.versions({*recipe.packages, *filter(None, [recipe.stock])}, recipe.told)
     except Trouble as trouble:
         newest = _newest(cache, suite, recipe)
         if not newest:
@@ -106,8 +109,9 @@ def _newest(cache, suite, recipe):
 
 def _finished(place, recipe):
     versions = dict(line.split() for line in (place / "versions").read_text().splitlines())
-    told = ", ".join(f"{name} {versions[name]}" for name in recipe.told)
-    return Root(place / "root", place / "stock", told)
+    told = ", ".join(f"{name} {versions[name]}" for name in recipe.told if name in versions)
+    release = versions.get("pacemaker", "").partition("-")[0].partition("~")[0]
+    return Root(place / "root", place / "stock", told, tuple(map(int, release.split("."))) if release else ())
 
 
 def _make(archive, place, lines, say, recipe):
@@ -135,9 +139,14 @@ def _bootstrap(archive, recipe, root, log):
     policy = root / "usr/sbin/policy-rc.d"
     policy.write_text("#!/bin/sh\nexit 101\n")
     policy.chmod(0o755)
+    # A root that a power cut spoils is made anew: nothing in it is worth waiting for the disk.
+    hurry = root / "etc/dpkg/dpkg.cfg.d/hurry"
+    hurry.parent.mkdir(exist_ok=True)
+    hurry.write_text("force-unsafe-io\n")
     _step(["chroot", str(root), "/debootstrap/debootstrap", "--second-stage"], log, archive)
     for deb in (root / "var/cache/apt/archives").glob("*.deb"):
         deb.unlink()
+    hurry.unlink()
 
 
 def _step(command, log, archive):
