@@ -1,8 +1,8 @@
-"""A real cluster: one cluster node and its remotes, each a node of the lab."""
+"""A real cluster: one cluster node or two and its remotes, each a node of the lab."""
 
 import os
 import xml.etree.ElementTree as ElementTree
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import configuration
@@ -13,8 +13,10 @@ from .waiting import Late, until
 
 START_LIMIT_SECONDS = 60
 DELETE_LIMIT_SECONDS = 30
+SETTLE_LIMIT_SECONDS = 60
 AUTHKEY = "/etc/pacemaker/authkey"
 AUTHKEY_BYTES = 4096
+JOURNAL_AGENT = "/usr/lib/ocf/resource.d/lab/journal"
 FENCING_RECORD = "/var/lib/lab-fencing"
 DAEMON = "/usr/sbin/pacemaker-remoted"
 HERE = Path(__file__).parent
@@ -36,11 +38,31 @@ class Remote:
 
 
 @dataclass
+class Member:
+    """A cluster node: its machine and, while it lives, corosync and Pacemaker."""
+
+    name: str
+    node: Node
+    daemons: list = field(default_factory=list)
+
+    def alive(self):
+        """Whether its daemons run."""
+        return bool(self.daemons) and all(daemon.running() for daemon in self.daemons)
+
+    def crash(self):
+        """Ends all its processes at once, and forgets what a power cycle would."""
+        self.node.kill_all()
+        until(f"{self.name} is dead", lambda: not any(daemon.running() for daemon in self.daemons), 10)
+        self.node.run(["sh", "-c", "rm -rf /dev/shm/* /run/* /var/lib/corosync/ringid_*"])
+
+
+@dataclass
 class Status:
-    """What `crm_mon` said: per node its attributes, per resource its role, failure and where it runs."""
+    """What `crm_mon` said: per node its attributes, per resource its role, failure and where it runs; failures."""
 
     nodes: dict
     resources: dict
+    failures: list
 
     def online(self, node):
         """Whether a node is online and clean."""
@@ -61,26 +83,33 @@ class Status:
 
 
 class Cluster:
-    """One cluster node `c1` and remotes `r1`, `r2`, …; the addresses alternate between IPv4 and IPv6."""
+    """Cluster nodes `c1`, … and remotes `r1`, `r2`, …; the remotes' addresses alternate between IPv4 and IPv6."""
 
-    def __init__(self, root, layer, directory, remotes, talkative=False):
+    def __init__(self, root, layer, directory, remotes, talkative=False, members=1):
         """`layer`: directory with the remote daemon's files, laid over the remotes' root; `talkative`: whether
         these daemons log to standard error as well."""
         self.directory = directory
+        self.release = root.release
+        self.members = {}
         self.remotes = {}
         self._nodes = []
         self._network = Network()
         try:
-            self._build(root, layer, remotes, talkative)
+            self._build(root, layer, members, remotes, talkative)
         except BaseException:
             self.end()
             raise
 
-    def _build(self, root, layer, remotes, talkative):
+    def _build(self, root, layer, members, remotes, talkative):
         key = os.urandom(AUTHKEY_BYTES)
-        self.node = self._machine(configuration.CLUSTER_NODE, [root.path])
-        address4, address6 = self._network.attach(self.node, 1)
-        addresses = [(configuration.CLUSTER_NODE, address4, address6)]
+        addresses, rings = [], []
+        for number in range(1, members + 1):
+            name = f"c{number}"
+            node = self._machine(name, [root.path])
+            four, six = self._network.attach(node, number)
+            addresses.append((name, four, six))
+            rings.append((name, four))
+            self.members[name] = Member(name, node)
         for number in range(1, remotes + 1):
             name = f"r{number}"
             node = self._machine(name, [layer, root.path])
@@ -90,13 +119,16 @@ class Cluster:
         hosts = "127.0.0.1 localhost\n::1 localhost\n" + "".join(f"{four} {name}\n{six} {name}\n" for name, four, six in addresses)
         for node in self._nodes:
             node.write("/etc/hosts", hosts)
-            loud = configuration.TALKATIVE if talkative and node is not self.node else ""
+            loud = configuration.TALKATIVE if talkative and node.name in self.remotes else ""
             node.write("/etc/default/pacemaker", configuration.ENVIRONMENT + loud)
             node.write(AUTHKEY, key, 0o640, "root:haclient")
-        self.node.write("/etc/corosync/corosync.conf", configuration.corosync(address4))
-        self.node.write("/usr/sbin/" + configuration.FENCE_AGENT, (HERE / "fence_record").read_text(), 0o755)
+            # On cluster nodes as well: they ask it for its metadata.
+            node.write(JOURNAL_AGENT, (HERE / "journal").read_text(), 0o755)
         pairs = [(remote.name, remote.address) for remote in self.remotes.values()]
-        self.node.write("/var/lib/pacemaker/cib/cib.xml", configuration.cib(pairs), 0o600, "hacluster:haclient")
+        for member in self.members.values():
+            member.node.write("/etc/corosync/corosync.conf", configuration.corosync(rings))
+            member.node.write("/usr/sbin/" + configuration.FENCE_AGENT, (HERE / "fence_record").read_text(), 0o755)
+            member.node.write("/var/lib/pacemaker/cib/cib.xml", configuration.cib(list(self.members), pairs), 0o600, "hacluster:haclient")
 
     def _machine(self, name, layers):
         node = Node(name, layers, self.directory / name)
@@ -104,20 +136,39 @@ class Cluster:
         return node
 
     def start(self):
-        """Starts the remotes' daemons and the cluster; returns when there is a cluster with a DC."""
+        """Starts the remotes' daemons and the cluster; returns when all its nodes are online."""
         for remote in self.remotes.values():
             remote.start()
-        corosync = self.node.spawn(["corosync", "-f"], "corosync.out")
-        until("corosync answers", lambda: self._alive(corosync) and self.node.run(["corosync-quorumtool", "-s"], check=False).returncode == 0,
-              START_LIMIT_SECONDS, 0.2)
-        pacemaker = self.node.spawn(["sh", "-c", "set -a; . /etc/default/pacemaker; exec pacemakerd"], "pacemakerd.out")
-        until("the cluster node is online", lambda: self._alive(pacemaker) and self.online(configuration.CLUSTER_NODE),
-              START_LIMIT_SECONDS, 0.2)
+        self.start_members(*self.members.values())
 
-    def _alive(self, process):
-        if not process.running():
-            raise Trouble(f"a cluster daemon ended at once; logs of {self.node.name} in {self.node.directory / 'log'}")
+    def start_members(self, *members):
+        """Starts cluster nodes; returns when they are online."""
+        for member in members:
+            member.daemons = [member.node.spawn(["corosync", "-f"], "corosync.out")]
+        # One that cannot see the others yet would take them for lost.
+        whole = f"Nodes:{len(self.members):>13}"
+        for member in members:
+            until(f"corosync of {member.name} sees all nodes",
+                  lambda: self._alive(member) and whole in member.node.run(["corosync-quorumtool", "-s"], check=False).stdout,
+                  START_LIMIT_SECONDS, 0.2)
+        for member in members:
+            member.daemons.append(member.node.spawn(["sh", "-c", "set -a; . /etc/default/pacemaker; exec pacemakerd"], "pacemakerd.out"))
+        until(f"{', '.join(member.name for member in members)} online",
+              lambda: all(self._alive(member) for member in members) and self._all_online(members), START_LIMIT_SECONDS, 0.2)
+
+    def _alive(self, member):
+        if not member.alive():
+            raise Trouble(f"a cluster daemon ended at once; logs of {member.name} in {member.node.directory / 'log'}")
         return True
+
+    def _all_online(self, members):
+        status = self.status()
+        return all(status.online(member.name) for member in members)
+
+    @property
+    def node(self):
+        """A cluster node that can be asked."""
+        return next((member.node for member in self.members.values() if member.alive()), self.members["c1"].node)
 
     # What the cluster is asked and told.
 
@@ -125,7 +176,7 @@ class Cluster:
         """What `crm_mon` says now; empty while the cluster does not answer."""
         done = self.node.run(["crm_mon", "--one-shot", "--output-as=xml", "--inactive"], check=False)
         if done.returncode != 0:
-            return Status({}, {})
+            return Status({}, {}, [])
         tree = ElementTree.fromstring(done.stdout)
         nodes = {node.get("name"): node.attrib for node in tree.findall("nodes/node")}
         resources = {}
@@ -133,15 +184,11 @@ class Cluster:
             seen = dict(entry.attrib, on=[node.get("name") for node in entry.findall("node")])
             seen.setdefault("pending", "")
             resources[entry.get("id")] = seen
-        return Status(nodes, resources)
-
-    def online(self, node):
-        """Whether a node is online and clean now."""
-        return self.status().online(node)
+        return Status(nodes, resources, [failure.attrib for failure in tree.findall("failures/failure")])
 
     def await_status(self, what, predicate, limit):
         """Polls until the predicate holds for the cluster's status; a `Late` says what was seen last."""
-        last = [Status({}, {})]
+        last = [Status({}, {}, [])]
 
         def holds():
             last[0] = self.status()
@@ -153,6 +200,14 @@ class Cluster:
             nodes = {name: {key: seen.get(key) for key in ("online", "unclean", "pending")} for name, seen in last[0].nodes.items()}
             resources = {name: (seen["role"], seen["on"], "failed" if seen["failed"] == "true" else "") for name, seen in last[0].resources.items()}
             raise Late(f"{late}; seen last: nodes {nodes}, resources {resources}") from None
+
+    def settle(self):
+        """Waits until the cluster has nothing left to do for now."""
+        until("the controllers are idle", self._idle, SETTLE_LIMIT_SECONDS, 0.2)
+
+    def _idle(self):
+        coordinator = self.node.run(["crmadmin", "--dc_lookup"], check=False).stdout.split()
+        return bool(coordinator) and "S_IDLE" in self.node.run(["crmadmin", "--status", coordinator[-1]], check=False).stdout
 
     def configure(self, resources=(), constraints=()):
         """Adds or changes resources and constraints, both in one step."""
@@ -177,6 +232,43 @@ class Cluster:
         self._resource(resource, "--delete-parameter", name)
         return value
 
+    def set_node_attribute(self, node, name, value, lifetime="forever"):
+        """Sets a node's attribute; with the lifetime `reboot` it goes with the node's state."""
+        self.node.run(["crm_attribute", "--node", node, "--name", name, "--lifetime", lifetime, "--update", value])
+
+    def node_attribute(self, node, name, lifetime="forever"):
+        """A node's attribute, or an empty string."""
+        words = ["crm_attribute", "--node", node, "--name", name, "--lifetime", lifetime, "--query", "--quiet"]
+        return self.node.run(words, check=False).stdout.strip()
+
+    def move(self, resource, node):
+        """Moves a resource as an administrator would; `unmove` takes the constraint away."""
+        self._resource(resource, "--move", "--node", node)
+
+    def unmove(self, resource):
+        """Takes away what `move` left."""
+        self._resource(resource, "--clear")
+
+    def refresh(self, resource):
+        """Forgets a resource's history, so that it is probed everywhere."""
+        self._resource(resource, "--refresh")
+
+    def unconstrain(self, constraint):
+        """Removes a constraint by its id."""
+        self.node.run(["cibadmin", "--delete-all", "--force", f"--xpath=//rsc_location[@id='{constraint}']"])
+
+    def cut(self, name):
+        """Cuts a node off the network."""
+        self._network.cut(self.machine(name))
+
+    def mend(self, name):
+        """Ends a cut."""
+        self._network.mend(self.machine(name))
+
+    def machine(self, name):
+        """A node by its name."""
+        return next(node for node in self._nodes if node.name == name)
+
     def failures(self, resource, node):
         """How often a resource failed on a node since the last cleanup."""
         done = self.node.run(["crm_failcount", "--query", "--quiet", "--resource", resource, "--node", node])
@@ -198,7 +290,8 @@ class Cluster:
 
     def fenced(self):
         """Who was fenced so far: a list of (action, node)."""
-        return [tuple(line.split()[1:]) for line in self.node.read(FENCING_RECORD).splitlines()]
+        lines = [line.split() for member in self.members.values() for line in member.node.read(FENCING_RECORD).splitlines()]
+        return [(action, node) for _, action, node in sorted(lines)]
 
     def end(self):
         """Ends all nodes and the network."""

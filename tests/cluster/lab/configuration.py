@@ -1,6 +1,7 @@
 """What the nodes of a cluster are configured with: corosync, Pacemaker's environment, the first CIB."""
 
-CLUSTER_NODE = "c1"
+from xml.sax.saxutils import quoteattr
+
 FENCE_AGENT = "fence_record"
 
 # Quick to elect, quick to look again.
@@ -10,10 +11,16 @@ PROPERTIES = {"dc-deadtime": "3s", "cluster-recheck-interval": "10s", "stonith-e
 ENVIRONMENT = "PCMK_logfile=/var/log/pacemaker/pacemaker.log\nPCMK_logfacility=none\n"
 # For remotes whose log is to be kept: what the daemon says on standard error becomes its `daemon.log`.
 TALKATIVE = "PCMK_stderr=yes\n"
+# In an attribute these would become spaces.
+CONTROLS = {"\n": "&#10;", "\t": "&#9;", "\r": "&#13;"}
 
 
-def corosync(address):
-    """corosync.conf of a cluster with one node."""
+def corosync(members):
+    """corosync.conf of a cluster. `members`: pairs of a node's name and its address."""
+    nodes = "\n".join(f"    node {{\n        name: {name}\n        nodeid: {number}\n        ring0_addr: {address}\n    }}"
+                      for number, (name, address) in enumerate(members, 1))
+    # Of two, one is enough: the other has been fenced.
+    two = "    two_node: 1\n" if len(members) == 2 else ""
     return f"""totem {{
     version: 2
     cluster_name: lab
@@ -23,14 +30,10 @@ def corosync(address):
 }}
 quorum {{
     provider: corosync_votequorum
-    expected_votes: 1
-}}
+    expected_votes: {len(members)}
+{two}}}
 nodelist {{
-    node {{
-        name: {CLUSTER_NODE}
-        nodeid: 1
-        ring0_addr: {address}
-    }}
+{nodes}
 }}
 logging {{
     to_stderr: no
@@ -45,9 +48,10 @@ system {{
 """
 
 
-def cib(remotes):
-    """The first CIB. `remotes`: pairs of a remote's name and the address the cluster is to reach it at."""
-    names = " ".join(name for name, _ in remotes)
+def cib(members, remotes):
+    """The first CIB. `members`: names of the cluster nodes; `remotes`: pairs of a remote's name and the address
+    the cluster is to reach it at."""
+    names = " ".join([*members, *(name for name, _ in remotes)])
     properties = "".join(nvpair("lab", name, value) for name, value in PROPERTIES.items())
     resources = fence_device(names) + "".join(remote(name, address) for name, address in remotes)
     # num_updates 1: an empty CIB with epoch 0 would be replaced by a node's default one.
@@ -64,7 +68,7 @@ def cib(remotes):
 
 
 def fence_device(nodes):
-    """The recording fence device for all remotes, kept on the cluster node."""
+    """The recording fence device for all nodes; it runs on a cluster node."""
     return (f'<primitive id="fencing" class="stonith" type="{FENCE_AGENT}"><instance_attributes id="fencing-p">'
             + nvpair("fencing", "pcmk_host_check", "static-list") + nvpair("fencing", "pcmk_host_list", nodes)
             + '</instance_attributes></primitive>')
@@ -78,12 +82,18 @@ def remote(name, address):
             f'<op id="{name}-start" name="start" interval="0s" timeout="20s"/></operations></primitive>')
 
 
+def primitive(name, provider, kind, parameters, interval, timeout="20s"):
+    """An OCF resource with a recurring monitor."""
+    pairs = "".join(nvpair(name, key, value) for key, value in parameters.items())
+    operations = f'<op id="{name}-monitor" name="monitor" interval="{interval}" timeout="{timeout}"/>'
+    operations += "".join(f'<op id="{name}-{action}" name="{action}" interval="0s" timeout="{timeout}"/>' for action in ("start", "stop"))
+    return (f'<primitive id="{name}" class="ocf" provider="{provider}" type="{kind}"><instance_attributes id="{name}-p">{pairs}'
+            f'</instance_attributes><operations>{operations}</operations></primitive>')
+
+
 def dummy(name, provider, parameters, interval):
     """A Dummy resource with a recurring monitor."""
-    pairs = "".join(nvpair(name, key, value) for key, value in parameters.items())
-    return (f'<primitive id="{name}" class="ocf" provider="{provider}" type="Dummy"><instance_attributes id="{name}-p">{pairs}'
-            f'</instance_attributes><operations><op id="{name}-monitor" name="monitor" interval="{interval}" timeout="20s"/>'
-            '</operations></primitive>')
+    return primitive(name, provider, "Dummy", parameters, interval)
 
 
 def location(resource, node, score):
@@ -91,11 +101,22 @@ def location(resource, node, score):
     return f'<rsc_location id="loc-{resource}-{node}" rsc="{resource}" node="{node}" score="{score}"/>'
 
 
+def ruled(resource, name, score, attribute, value):
+    """A location constraint by a rule: where a node attribute has that value."""
+    return (f'<rsc_location id="loc-{resource}-{name}" rsc="{resource}"><rule id="loc-{resource}-{name}-rule" score="{score}">'
+            f'<expression id="loc-{resource}-{name}-expression" attribute="{attribute}" operation="eq" value="{value}"/></rule></rsc_location>')
+
+
+def on_remotes(resource):
+    """Keeps a resource away from the cluster nodes."""
+    return ruled(resource, "remotes", "-INFINITY", "#kind", "cluster")
+
+
 def prefers(resource, node):
-    """Location preferences of a resource that has its home on a remote and must not run on the cluster node."""
-    return [location(resource, node, 100), location(resource, CLUSTER_NODE, "-INFINITY")]
+    """Location constraints of a resource that has its home on a remote."""
+    return [location(resource, node, 100), on_remotes(resource)]
 
 
 def nvpair(owner, name, value):
     """One name and value, with an id made of its owner's."""
-    return f'<nvpair id="{owner}-{name}" name="{name}" value="{value}"/>'
+    return f'<nvpair id="{owner}-{name}" name="{name}" value={quoteattr(str(value), CONTROLS)}/>'

@@ -18,6 +18,7 @@ class Network:
     """The bridge; lives as long as the process that holds this object."""
 
     def __init__(self):
+        self._ports = {}
         self._holder = subprocess.Popen(
             ["unshare", "--net", "sh", "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             start_new_session=True,
@@ -30,6 +31,7 @@ class Network:
         """Plugs a node in; returns its IPv4 and IPv6 addresses."""
         four, six = f"{PREFIX4}{number}", f"{PREFIX6}{number}"
         port = f"port{number}"
+        self._ports[node.name] = port
         self._ip(["link", "add", "name", port, "type", "veth", "peer", "name", "eth0", "netns", str(node.pid)])
         self._ip(["link", "set", port, "master", "lab", "up"])
         for words in (["link", "set", "eth0", "up"], ["addr", "add", f"{four}/24", "dev", "eth0"],
@@ -37,11 +39,22 @@ class Network:
             node.run(["ip", *words])
         return four, six
 
+    def cut(self, node):
+        """Lets nothing through to or from a node any more; the node keeps its link."""
+        self._inside(["bridge", "link", "set", "dev", self._ports[node.name], "state", "disabled"])
+
+    def mend(self, node):
+        """Ends a cut."""
+        self._inside(["bridge", "link", "set", "dev", self._ports[node.name], "state", "forwarding"])
+
     def _ip(self, words):
-        done = subprocess.run(["nsenter", f"--target={self._holder.pid}", "--net", "ip", *words], capture_output=True,
+        self._inside(["ip", *words])
+
+    def _inside(self, words):
+        done = subprocess.run(["nsenter", f"--target={self._holder.pid}", "--net", *words], capture_output=True,
                               text=True, timeout=LIMIT_SECONDS)
         if done.returncode != 0:
-            raise Trouble(f"`ip {' '.join(words)}` in the lab's bridge namespace failed: {done.stderr.strip()}")
+            raise Trouble(f"`{' '.join(words)}` in the lab's bridge namespace failed: {done.stderr.strip()}")
 
     def end(self):
         """Removes the bridge with its namespace."""

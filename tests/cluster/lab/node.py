@@ -1,14 +1,16 @@
 """One machine of the lab: a set of namespaces with a root of its own, held open by a pipe."""
 
+import contextlib
 import os
 import select
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from .trouble import Trouble
-from .waiting import until
+from .waiting import POLL_SECONDS, until
 
 READY_LIMIT_SECONDS = 30
 END_LIMIT_SECONDS = 10
@@ -109,6 +111,14 @@ class Node:
         """Host's process ids of all that runs in the node, without its first process."""
         space = os.readlink(f"/proc/{self.pid}/ns/pid")
         return [pid for pid in all_pids() if pid != self.pid and _link(f"/proc/{pid}/ns/pid") == space]
+
+    def kill_all(self):
+        """Ends all that runs in the node at once."""
+        while pids := self.processes():
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(POLL_SECONDS)
 
     def end(self):
         """Ends the node with everything in it."""

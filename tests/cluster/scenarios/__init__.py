@@ -1,10 +1,13 @@
 """What the cluster test checks, one module a subject.
 
-Each module has `TITLE` and `run(cluster, report)`. A scenario takes a cluster with both remotes online and
-nobody fenced, and leaves it so; when one fails, the next one gets a new cluster.
+Each module has `TITLE`; `MEMBERS`, the number of cluster nodes it wants; `FENCED`, whom the cluster fences
+meanwhile, in order, as pairs of action and node, and nobody else; and `run(cluster, report)`. A scenario takes a
+cluster with both remotes online and leaves it so; when one fails, the next one gets a new cluster.
 """
 
-from . import crash, drain, dummy, online, restart
+from . import crash, drain, dummy, failures, host, maintenance, migration, online, parameters, partition, placement, restart
 
-# In this order: each leaves to the next what it needs least work to begin from.
-ALL = {module.__name__.rpartition(".")[2]: module for module in (online, dummy, restart, drain, crash)}
+# In this order: each leaves to the next what it needs least work to begin from. `host` comes before `migration`:
+# once a connection has moved, a controller of 3.0.0 no longer knows whether to keep the node's attributes.
+ALL = {module.__name__.rpartition(".")[2]: module for module in (
+    online, dummy, placement, failures, parameters, maintenance, drain, crash, restart, partition, host, migration)}

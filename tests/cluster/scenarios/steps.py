@@ -85,8 +85,3 @@ def await_calls(cluster, remote, resource, more, limit):
 
     return until(f"{more} more calls of {resource}'s agent on {remote}", further, limit)
 
-
-def nobody_fenced(cluster, before=()):
-    """The recording fence agent has nothing on its list but what was there before."""
-    news = cluster.fenced()[len(before):]
-    expect(not news, f"fenced: {news}")
