@@ -139,10 +139,10 @@ class Cluster:
         """Starts the remotes' daemons and the cluster; returns when all its nodes are online."""
         for remote in self.remotes.values():
             remote.start()
-        self.start_members(*self.members.values())
+        self.start_members(*reversed(self.members.values()))
 
     def start_members(self, *members):
-        """Starts cluster nodes; returns when they are online."""
+        """Starts cluster nodes; returns when they are online. The first becomes the DC, if there is none."""
         for member in members:
             member.daemons = [member.node.spawn(["corosync", "-f"], "corosync.out")]
         # One that cannot see the others yet would take them for lost.
@@ -153,22 +153,17 @@ class Cluster:
                   START_LIMIT_SECONDS, 0.2)
         for member in members:
             member.daemons.append(member.node.spawn(["sh", "-c", "set -a; . /etc/default/pacemaker; exec pacemakerd"], "pacemakerd.out"))
-        until(f"{', '.join(member.name for member in members)} online",
-              lambda: all(self._alive(member) for member in members) and self._all_online(members), START_LIMIT_SECONDS, 0.2)
+            until(f"{member.name} online", lambda: self._alive(member) and self.status().online(member.name), START_LIMIT_SECONDS, 0.2)
 
     def _alive(self, member):
         if not member.alive():
             raise Trouble(f"a cluster daemon ended at once; logs of {member.name} in {member.node.directory / 'log'}")
         return True
 
-    def _all_online(self, members):
-        status = self.status()
-        return all(status.online(member.name) for member in members)
-
     @property
     def node(self):
-        """A cluster node that can be asked."""
-        return next((member.node for member in self.members.values() if member.alive()), self.members["c1"].node)
+        """A cluster node that can be asked: the last one, which outlives the others."""
+        return list(self.members.values())[-1].node
 
     # What the cluster is asked and told.
 
