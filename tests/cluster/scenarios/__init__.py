@@ -8,6 +8,7 @@ cluster with both remotes online and leaves it so; when one fails, the next one 
 from . import crash, drain, dummy, failures, host, maintenance, migration, online, parameters, partition, placement, restart
 
 # In this order: each leaves to the next what it needs least work to begin from. `host` comes before `migration`:
-# once a connection has moved, a controller of 3.0.0 no longer knows whether to keep the node's attributes.
+# a node of 3.0.0 that becomes the coordinator forgets the attributes of a remote whose connection has moved before,
+# whichever daemon the remote runs.
 ALL = {module.__name__.rpartition(".")[2]: module for module in (
     online, dummy, placement, failures, parameters, maintenance, drain, crash, restart, partition, host, migration)}

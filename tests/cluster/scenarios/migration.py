@@ -8,6 +8,7 @@ from collections import Counter
 
 from lab import configuration
 from lab.report import expect
+from lab.waiting import until
 
 from . import journal, steps
 
@@ -18,7 +19,7 @@ FENCED = []
 RESOURCES = [f"m{number}" for number in range(1, 5)]
 TURNS = ("c2", "c1", "c2", "c1")
 # Seconds that each start and stop takes, so that some are under way when the connection moves.
-SLOW = "0.7"
+SLOW = "1.5"
 MOVE_LIMIT_SECONDS = 60
 # All releases write these; a monitor with an interval is told of only when its result changes.
 SENT = re.compile(r"Initiating (\w+) operation (m\d)_\w+?_0 (?:locally )?on r1\b")
@@ -33,8 +34,7 @@ def run(cluster, report):
         journal.misbehave(cluster, "r1", resource, "slow-stop", SLOW)
     for turn, place in enumerate(TURNS):
         with report.check(f"the connection moves to {place} while resources stop and start"):
-            for resource in RESOURCES[:2]:
-                cluster.set_meta(resource, "target-role", "Stopped")
+            stop_begun(cluster, RESOURCES[:2])
             host(cluster, place, wait=False)
             for resource in RESOURCES[2:]:
                 cluster.set_meta(resource, "target-role", ("Stopped", "Started")[turn % 2])
@@ -43,6 +43,8 @@ def run(cluster, report):
             await_host(cluster, place)
             expected = RESOURCES if turn % 2 else RESOURCES[:2]
             steps.await_placed(cluster, {resource: "r1" for resource in expected}, MOVE_LIMIT_SECONDS)
+            cluster.await_status("the others stopped", lambda status, expected=expected: all(
+                status.stopped(resource) for resource in RESOURCES if resource not in expected), MOVE_LIMIT_SECONDS)
             cluster.settle()
             for resource in expected:
                 journal.await_monitors(cluster, "r1", resource, 2)
@@ -55,6 +57,14 @@ def run(cluster, report):
     for resource in RESOURCES:
         cluster.delete_resource(resource)
     cluster.unconstrain("loc-r1-c1")
+
+
+def stop_begun(cluster, resources):
+    """Has resources stopped, and waits until their agents have begun to."""
+    before = {resource: journal.changes(cluster, "r1", resource).count("stop") for resource in resources}
+    for resource in resources:
+        cluster.set_meta(resource, "target-role", "Stopped")
+    until("stops begin", lambda: all(journal.changes(cluster, "r1", resource).count("stop") > count for resource, count in before.items()), 30, 0.02)
 
 
 def host(cluster, place, wait=True):
