@@ -19,5 +19,6 @@ pub mod sys;
 pub mod time;
 pub mod tls;
 pub mod tools;
+pub mod trial;
 pub mod wire;
 pub mod xml;

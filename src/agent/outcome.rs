@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use super::Step;
+use crate::trial::{self, Mutant};
 
 /// Whether and why not an action was executed: `lrmd_exec_op_status`. Values from executor-api.md section 4.3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +115,8 @@ impl Outcome {
     }
 
     pub(super) fn not_run(kind: &str, step: Step, errno: i32) -> Self {
-        let missing = matches!(errno, ENOENT | EISDIR | ENOTDIR | EINVAL | ENOEXEC);
+        let missing = matches!(errno, ENOENT | EISDIR | ENOTDIR | EINVAL | ENOEXEC)
+            && !trial::is(Mutant::MissingAgentIsError);
         let denied = matches!(errno, EACCES | EPERM);
         let rc = match () {
             () if denied || step == Step::User => Self::INSUFFICIENT_PRIVILEGES,

@@ -10,6 +10,7 @@ use crate::line;
 use crate::log::{Escaped, Level, Line};
 use crate::remote::{self, ConnId, Connection, Fault, Received};
 use crate::time::{Instant, Now};
+use crate::trial::{self, Mutant};
 
 use super::core::{Closing, Core, Effect};
 
@@ -65,6 +66,9 @@ impl Core {
         }
         self.log(line!(Debug, "Accepted new remote client connection from {peer}"));
         self.connections.insert(conn, Box::new(Connection::new(peer, now.mono)));
+        if trial::is(Mutant::StrangersAnnounced) {
+            self.broadcast(remote::new_client(), now);
+        }
     }
 
     pub(super) fn received(&mut self, conn: ConnId, bytes: &[u8], now: Now, entropy: &mut dyn CryptoRngCore) {

@@ -17,6 +17,7 @@ use crate::log::{Escaped, Line};
 use crate::remote::{ConnId, Connection, Fault};
 use crate::time::{Instant, Now};
 use crate::tls::Psk;
+use crate::trial::{self, Mutant};
 
 use super::cluster::end_line;
 use super::port::{Obstacle, PATIENCE, Port};
@@ -293,6 +294,10 @@ impl Core {
             Ok(Err(error)) => error.to_string(),
             Err(reason) => reason.to_owned(),
         };
+        if trial::is(Mutant::AcceptsWithoutKey) {
+            self.key = None;
+            return;
+        }
         if self.port.close() {
             self.key_was_gone = true;
             self.effects.push_back(Effect::Unlisten);

@@ -10,6 +10,7 @@ use crate::line;
 use crate::log::Escaped;
 use crate::remote::{self, ConnId, Envelope, Execute, ForwardOp, Operation, Reply, ReplyExtra, Version};
 use crate::time::Now;
+use crate::trial::{self, Mutant};
 
 use super::cluster::label;
 use super::core::Core;
@@ -119,7 +120,11 @@ impl Core {
         let client = label(connection);
         if accepted && is_provider {
             self.providers.retain(|&provider| provider != to.conn);
-            self.providers.push_front(to.conn);
+            if trial::is(Mutant::OldestProvider) {
+                self.providers.push_back(to.conn);
+            } else {
+                self.providers.push_front(to.conn);
+            }
         }
         if !accepted {
             self.log(line!(

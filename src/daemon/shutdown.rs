@@ -17,6 +17,7 @@
 use crate::line;
 use crate::remote::{ConnId, Version, shutdown_request};
 use crate::time::{Instant, Now};
+use crate::trial::{self, Mutant};
 
 use super::core::{Core, Effect, ExitCode};
 
@@ -53,6 +54,9 @@ impl Core {
             return;
         }
         self.effects.push_back(Effect::Unlisten);
+        if trial::is(Mutant::ListenerIsProvider) {
+            return self.exit(ExitCode::Ok);
+        }
         match self.providers.front().copied() {
             Some(provider) => self.ask_to_drain(provider, now),
             None => self.exit(ExitCode::Ok),
@@ -62,7 +66,7 @@ impl Core {
     fn ask_to_drain(&mut self, provider: ConnId, now: Now) {
         let Some(connection) = self.connections.get(&provider) else { return };
         let answers = connection.version() >= Version::KNOWS_SHUTDOWN;
-        let until = (!answers).then(|| now.mono.after(UNANSWERED));
+        let until = (!answers && !trial::is(Mutant::AckAwaitedForever)).then(|| now.mono.after(UNANSWERED));
         self.shutdown = Shutdown::Draining { asked: provider, until };
         self.log(line!(Notice, "Sending shutdown request to cluster"));
         self.send(provider, shutdown_request(), now);
@@ -76,7 +80,7 @@ impl Core {
     }
 
     pub(super) fn shutdown_refused(&mut self) {
-        if self.shutdown.has_begun() {
+        if self.shutdown.has_begun() && !trial::is(Mutant::NackIgnored) {
             self.log(line!(
                 Info,
                 "Exiting immediately after IPC proxy provider indicated no resources will be stopped"

@@ -59,6 +59,7 @@ use crate::agent::{Agent, ChildId, Command, Parameters, Place, Status, duration}
 use crate::line;
 use crate::log::{Escaped, Line};
 use crate::time::{Instant, Now};
+use crate::trial::{self, Mutant};
 
 use self::operation::{Operation, OperationId, Phase};
 
@@ -251,7 +252,11 @@ impl Executor {
             return Err(Refusal::Invalid);
         }
         match self.registration(name) {
-            Some(registration) if registration.agent.same(&agent) => return Ok(()),
+            Some(registration)
+                if registration.agent.same(&agent) && !trial::is(Mutant::RegistrationWipes) =>
+            {
+                return Ok(());
+            }
             Some(_) => {}
             None if self.resources.len() >= Self::RESOURCES => return Err(Refusal::TooMuch),
             None => {}
@@ -294,7 +299,9 @@ impl Executor {
     /// whether an operation of it was active (executor-api.md section 3.3). An unknown one is fine.
     pub fn unregister(&mut self, name: &str, now: Now) -> bool {
         let Some(old) = self.take_registration(name, now) else { return false };
-        self.cancel_all(&old.recurring, now);
+        if !trial::is(Mutant::UnregisterKeepsMonitors) {
+            self.cancel_all(&old.recurring, now);
+        }
         self.forget_empty(name);
         old.active.is_some()
     }
@@ -326,7 +333,10 @@ impl Executor {
         if self.operations.len() >= Self::OPERATIONS {
             return Err(Refusal::TooMuch);
         }
-        if request.action.eq_ignore_ascii_case("stop") {
+        if trial::is(Mutant::SecretsLogged) {
+            self.log(line!(Debug, "{:?}", request.parameters));
+        }
+        if request.action.eq_ignore_ascii_case("stop") && !trial::is(Mutant::StopKeepsMonitors) {
             self.cancel_recurring(&request.resource, now);
         }
         let Some(resource) = self.resources.get_mut(&*request.resource) else {
@@ -438,6 +448,9 @@ impl Executor {
         operation.told = None;
         if operation.phase == Phase::Idle {
             self.make_due(id, now);
+        }
+        if trial::is(Mutant::RepeatedMonitorLeaks) {
+            std::mem::forget(request.parameters);
         }
         self.log(warning);
     }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use crate::agent::{Agent, Call, ChildId, Outcome, Output, Status};
 use crate::time::{Instant, Now};
+use crate::trial::{self, Mutant};
 
 use super::{Completion, Request};
 
@@ -156,6 +157,13 @@ impl Operation {
     /// Milliseconds it has been active and, before that, waited; 0 for later runs and what never started.
     pub(super) fn times(&self, now: Now) -> (u64, u64) {
         match (self.first, self.activated()) {
+            (Some(first), Some(activated)) if trial::is(Mutant::WallClockTimes) => {
+                // Milliseconds by which the wall clock is ahead of the other one.
+                let ahead =
+                    |at: Now| at.epoch.wrapping_mul(1000).wrapping_sub(at.mono.as_millis() / 1000 * 1000);
+                let jump = ahead(now).wrapping_sub(ahead(activated));
+                (now.mono.since(activated.mono).wrapping_add(jump), activated.mono.since(first.queued))
+            }
             (Some(first), Some(activated)) => {
                 (now.mono.since(activated.mono), activated.mono.since(first.queued))
             }

@@ -8,6 +8,7 @@ use crate::agent::{ChildId, Ending, Outcome, Plan, Status, Stream, duration};
 use crate::line;
 use crate::log::{Escaped, Level, Line};
 use crate::time::{Instant, Now};
+use crate::trial::{self, Mutant};
 
 use super::operation::{Cause, Operation, OperationId, Phase};
 use super::{Action, Executor};
@@ -60,6 +61,7 @@ impl Executor {
         let outcome =
             operation.call().outcome(ending, timed_out, operation.request.timeout, &operation.stderr);
         let outcome = match (cause, ending) {
+            _ if trial::is(Mutant::CancelIsFailure) => outcome,
             // What ended by itself just before the kill keeps its result code.
             (Some(Cause::Cancelled), Ending::Exited(_)) => Outcome::cancelled(outcome.rc),
             (Some(Cause::Cancelled), _) => Outcome::cancelled(Outcome::OK),
@@ -182,7 +184,7 @@ impl Executor {
     /// Gives a free lane to the first operation that waits for it.
     fn lane(&mut self, name: &Rc<str>, now: Now) {
         let Some(resource) = self.resources.get_mut(name) else { return };
-        if resource.running.is_some() {
+        if resource.running.is_some() && !trial::is(Mutant::MonitorCollides) {
             return;
         }
         let Some(id) = resource.waiting.pop_front() else { return };
@@ -258,6 +260,7 @@ impl Executor {
         let Some(mut operation) = self.operations.remove(&id) else { return };
         let name = operation.resource.clone();
         let goes_on = operation.is_recurring() && outcome.status != Status::Cancelled;
+        let is_zombie = trial::is(Mutant::ZombieMonitor) && !outcome.ran;
         operation.take_result(&outcome, now);
         self.log(completion_line(&operation, &outcome, now));
         let deleted = self.registration(&name).is_none();
@@ -265,7 +268,9 @@ impl Executor {
             self.actions.push_back(Action::Notify(Box::new(completion)));
         }
         if let Some(resource) = self.resources.get_mut(&name) {
-            resource.waiting.retain(|&waiting| waiting != id);
+            if !trial::is(Mutant::CancelledStillWaits) {
+                resource.waiting.retain(|&waiting| waiting != id);
+            }
             if let Some(registration) = resource.registration.as_mut() {
                 registration.active.take_if(|active| *active == id);
                 if !goes_on {
@@ -279,7 +284,7 @@ impl Executor {
             let next = now.mono.after(operation.request.interval.into());
             operation.rest();
             self.operations.insert(id, operation);
-            self.set_deadline(id, Some(next));
+            self.set_deadline(id, (!is_zombie).then_some(next));
         }
     }
 

@@ -10,6 +10,7 @@ use rand_core::CryptoRngCore;
 
 use crate::time::Instant;
 use crate::tls::{self, Psk, Server};
+use crate::trial::{self, Mutant};
 use crate::wire::header::{self, Header};
 
 use super::Version;
@@ -211,6 +212,9 @@ impl Connection {
             return Ok(Received::Bytes);
         }
         if !self.tls.is_connected() {
+            if trial::is(Mutant::TimeStartsOver) {
+                self.read_deadline = Some(now.after(HANDSHAKE_TIME));
+            }
             return Ok(Received::Bytes);
         }
         self.phase = Phase::Open;
@@ -281,7 +285,7 @@ impl Connection {
     }
 
     fn waits_to_read(&self) -> bool {
-        !self.is_authenticated() || self.framing.is_partial()
+        !self.is_authenticated() || self.framing.is_partial() && !trial::is(Mutant::PartialMessageKept)
     }
 
     /// Seals as much as the socket may want next. Header and first payload record are sealed together.
@@ -297,7 +301,7 @@ impl Connection {
         while !self.queue.is_empty() && self.outgoing().len() < SEALED {
             self.seal_next();
         }
-        if !self.outgoing().is_empty() {
+        if !self.outgoing().is_empty() && !trial::is(Mutant::DeafClientKept) {
             self.write_deadline.get_or_insert(now.after(STALL_TIME));
         }
     }
@@ -307,6 +311,13 @@ impl Connection {
         let mut sealed = Ok(());
         if message.sealed == 0 {
             self.tls.update_keys(&mut self.sealed);
+            if trial::is(Mutant::SharedRecord) && message.payload.len() + header::LEN <= RECORD {
+                let both = [&message.header[..], &message.payload].concat();
+                let _ = self.tls.seal(&both, &mut self.sealed);
+                self.queued -= message.payload.len();
+                self.queue.pop_front();
+                return;
+            }
             sealed = self.tls.seal(&message.header, &mut self.sealed);
         }
         let rest = message.payload.get(message.sealed..).unwrap_or_default();

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::executor::Completion;
+use crate::trial::{self, Mutant};
 use crate::xml::{Writer, is_name};
 
 /// The result of an operation.
@@ -38,7 +39,8 @@ pub fn completion(completion: &Completion) -> Vec<u8> {
     for (name, value) in completion.parameters.iter().filter(|(name, _)| is_name(name)) {
         attributes.attribute(name, value);
     }
-    for (name, value) in completion.parameters.iter().filter(|(name, _)| !is_name(name)) {
+    let is_inexact = trial::is(Mutant::InexactEcho);
+    for (name, value) in completion.parameters.iter().filter(|(name, _)| !is_name(name) && !is_inexact) {
         attributes.child("param").attribute("name", name).attribute("value", value);
     }
     drop(attributes);

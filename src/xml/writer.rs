@@ -5,6 +5,7 @@ use core::ops::Range;
 use super::element::Element;
 use super::text::is_name;
 use super::{DEPTH_LIMIT, OUTPUT_LIMIT, VALUE_LIMIT};
+use crate::trial::{self, Mutant};
 
 /// An element that is being written to the end of a buffer; dropping it closes it.
 ///
@@ -185,6 +186,9 @@ pub(super) fn escape(out: &mut Vec<u8>, value: &str, end: usize) -> bool {
             '\n' => append(out, "&#x0A;", end),
             '\r' => append(out, "&#x0D;", end),
             '\x7F' => append(out, "&#x7F;", end),
+            raw @ '\0'..='\x1F' if trial::is(Mutant::RawOutput) => {
+                append(out, raw.encode_utf8(&mut [0; 4]), end)
+            }
             '\0'..='\x1F' | '\u{FFFE}' | '\u{FFFF}' => append(out, "?", end),
             other => append(out, other.encode_utf8(&mut [0; 4]), end),
         };

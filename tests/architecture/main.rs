@@ -43,6 +43,7 @@ const ROOMS: &[(&str, Touch, &[&str])] = &[
     ),
     ("tools", Std, &["agent", "daemon", "ipc", "log", "sys", "time", "tls", "wire", "xml"]),
     ("manual", Values, &[]),
+    ("trial", Values, &[]),
     ("aead", Values, &[]),
     ("lib", Values, &[]),
     ("main", Std, &["daemon", "log", "sys", "tools"]),
@@ -131,7 +132,9 @@ fn rooms_use_only_the_rooms_below_them() {
                 continue;
             };
             let other = other.split("::").next().unwrap_or_default();
-            if other != name && room(other).is_some() && !allowed.contains(&other) {
+            // What tests switch on may be anywhere.
+            let is_fine = other == name || other == "trial" || allowed.contains(&other);
+            if room(other).is_some() && !is_fine {
                 broken.push(at(&source, offset, &format!("{name} must not use {path}")));
             }
         }

@@ -15,6 +15,7 @@
 //! | `lifecycle`| start, keys and end, one by one; `bench`: what these and `bad_input` share           |
 //! | `bad_input`| each kind of bad input by itself: the exact answer, and the one line in the log  |
 //! | `memory`   | what the daemon holds                                                            |
+//! | `mutants`  | with the feature `trial`: bugs that Pacemaker had, put in, must be found         |
 
 mod bad_input;
 mod bench;
@@ -25,6 +26,8 @@ mod generate;
 mod lifecycle;
 mod link;
 mod memory;
+#[cfg(feature = "trial")]
+mod mutants;
 mod network;
 mod oracle;
 mod random;
@@ -48,26 +51,34 @@ fn number(variable: &str) -> Option<u64> {
     Some(value.parse().unwrap_or_else(|_| panic!("{variable} must be a number, and is {value:?}")))
 }
 
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Plays a seed; a panic is a failure like others.
-fn play(seed: u64, is_shown: bool) -> Result<Report, String> {
-    let run = catch_unwind(AssertUnwindSafe(|| scenario::run(seed, is_shown)));
-    let failure = match run {
-        Ok(Ok(report)) => return Ok(report),
-        Ok(Err(violation)) => violation.to_string(),
+fn attempt(seed: u64, is_shown: bool) -> Result<Report, String> {
+    match catch_unwind(AssertUnwindSafe(|| scenario::run(seed, is_shown))) {
+        Ok(result) => result.map_err(|violation| violation.to_string()),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            format!("panic: {}", text.unwrap_or_default())
+            Err(format!("panic: {}", text.unwrap_or_default()))
         }
-    };
-    Err(format!(
-        "seed {seed} fails: {failure}\nreplay it: PACELET_SIM_SEED={seed} cargo test --test sim seeds -- --nocapture"
-    ))
+    }
+}
+
+fn play(seed: u64, is_shown: bool) -> Result<Report, String> {
+    attempt(seed, is_shown).map_err(|failure| {
+        let replay = format!("PACELET_SIM_SEED={seed} cargo test --test sim seeds -- --nocapture");
+        format!("seed {seed} fails: {failure}\nreplay it: {replay}")
+    })
 }
 
 #[test]
 fn seeds() {
     if let Some(seed) = number("PACELET_SIM_SEED") {
+        #[cfg(feature = "trial")]
+        pacelet::trial::mutate(std::env::var("PACELET_SIM_MUTANT").ok().map(|name| mutants::named(&name)));
         match play(seed, true) {
             Ok(report) => println!("seed {seed}: {report:?}"),
             Err(failure) => panic!("{failure}"),
@@ -78,9 +89,8 @@ fn seeds() {
     let next = AtomicU64::new(0);
     let failures = Mutex::new(Vec::new());
     let total = Mutex::new(Report::default());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
-        for _ in 0..threads {
+        for _ in 0..processors() {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);

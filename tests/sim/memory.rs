@@ -15,10 +15,16 @@ thread_local! {
 
 /// Runs a part of the daemon: its allocations count.
 pub fn inside<T>(part: impl FnOnce() -> T) -> T {
+    /// Also when the part panics.
+    struct Outside;
+    impl Drop for Outside {
+        fn drop(&mut self) {
+            INSIDE.set(false);
+        }
+    }
     INSIDE.set(true);
-    let result = part();
-    INSIDE.set(false);
-    result
+    let _outside = Outside;
+    part()
 }
 
 /// The daemon's bytes in this thread that have not been freed.

@@ -7,6 +7,7 @@ use pacelet::agent::Command;
 use pacelet::remote::ConnId;
 
 use super::children::Script;
+use super::client::Client;
 use super::finale::Finale;
 use super::generate::Generator;
 use super::link::Meaning;
@@ -44,6 +45,8 @@ const TICK: u64 = 2;
 pub const TERMINATE: u64 = 3;
 /// The cluster is done: this and the controller's number.
 pub const LEAVE: u64 = 4;
+/// The next bytes of who takes its time.
+const DRIBBLE: u64 = 6;
 const KEY_IS_BACK: u64 = 7;
 /// A controller's turn: this, and how many it has had, and its number.
 const TURN: u64 = 10;
@@ -81,6 +84,8 @@ pub struct Play {
     pub controllers: [Controller; 2],
     pub generator: Generator,
     phase: Phase,
+    /// Somebody whose hello comes a few bytes at a time, and what is left of it.
+    dribbler: Option<(ConnId, Vec<u8>)>,
     began: u64,
     takeovers: u64,
     cuts: u64,
@@ -145,6 +150,7 @@ impl Play {
             random,
             controllers: [controller(0), controller(1)],
             phase: Phase::Work,
+            dribbler: None,
             takeovers: 0,
             cuts: 0,
             first_memory: 0,
@@ -177,6 +183,7 @@ impl Play {
             Notice::Timer(TICK) => return self.tick(),
             Notice::Timer(CHAOS) => return self.chaos(),
             Notice::Timer(KEY_IS_BACK) => return self.world.key(Some(KEY)),
+            Notice::Timer(DRIBBLE) => self.dribble(),
             Notice::Timer(timer) if timer >= TURN => {
                 let (turn, number) = ((timer - TURN) / 2, ((timer - TURN) % 2) as usize);
                 if self.controllers[number].turns == turn {
@@ -377,9 +384,26 @@ impl Play {
             }
             // The machine was busy, or asleep.
             (13, _) => self.world.delay_clock(*self.random.pick(&[300, 5_000, 120_000])),
+            (14, _) if self.dribbler.is_none() => {
+                let hello = Client::new(KEY, IDENTITY, Random::new(next, "hello")).outgoing();
+                self.dribbler = self.world.connect_raw()?.map(|conn| (conn, hello));
+                self.dribble();
+            }
             _ => {}
         }
         Ok(())
+    }
+
+    /// As over a network that is about to die: nothing is ever long in coming, and it does not come to an end.
+    fn dribble(&mut self) {
+        let Some((conn, mut hello)) = self.dribbler.take().filter(|(_, hello)| !hello.is_empty()) else {
+            return;
+        };
+        let rest = hello.split_off(hello.len().min(self.random.between(1, 60) as usize));
+        self.world.send_bytes(conn, &hello, None);
+        self.dribbler = Some((conn, rest));
+        let next = self.random.between(500, 6_000);
+        self.world.timer(next, DRIBBLE);
     }
 
     /// A controller's host or its network dies, in the middle of a message or between two.

@@ -64,12 +64,13 @@ impl World {
         let Some(link) = self.links.get_mut(&conn) else { return };
         let start = link.up.sent;
         link.up.send(bytes, self.now.mono, &mut self.random);
-        let first = match bytes {
-            [_, _, _, high, low, ..] => 5 + u64::from(u16::from_be_bytes([*high, *low])),
-            _ => 0,
+        let certain = match bytes {
+            [_, _, _, high, low, ..] => start + 5 + u64::from(u16::from_be_bytes([*high, *low])),
+            // Nobody can tell how long its record is going to be.
+            _ => u64::MAX,
         };
         if let Some(meaning) = meaning {
-            link.marks.push_back(Mark { start, certain: start + first, end: link.up.sent, meaning });
+            link.marks.push_back(Mark { start, certain, end: link.up.sent, meaning });
         }
     }
 
@@ -157,7 +158,10 @@ impl World {
                 let Some(link) = self.links.get_mut(&conn) else { return };
                 link.peer = Peer::Gone;
                 link.reads = false;
-                link.up.lose();
+                // What it had sent may be beyond what has failed.
+                if self.random.percent(50) {
+                    link.up.lose();
+                }
                 self.oracle.client_gone(conn);
                 self.plan(self.now.mono.after(after), Happening::Timeout(conn));
                 // Then the link is of no use, and what it holds can go.

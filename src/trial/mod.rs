@@ -1,0 +1,38 @@
+//! What the simulation (`tests/sim`) may switch on in the code it judges: bugs.
+//!
+//! Only with the feature `trial`, which no file that is shipped can have: it does not compile without debug
+//! assertions. Otherwise [`is`] is a constant, and nothing is left of what it guards.
+#![forbid(unsafe_code)]
+
+mod mutant;
+
+pub use self::mutant::Mutant;
+
+#[cfg(all(feature = "trial", not(debug_assertions)))]
+compile_error!(
+    "the feature `trial` puts bugs into the daemon: it is for tests/sim alone, never for a release"
+);
+
+#[cfg(feature = "trial")]
+thread_local! {
+    static ACTIVE: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) };
+}
+
+/// Whether the code is to have this bug, in this thread.
+#[cfg(feature = "trial")]
+pub fn is(mutant: Mutant) -> bool {
+    ACTIVE.get() == Some(mutant)
+}
+
+/// Never.
+#[cfg(not(feature = "trial"))]
+#[inline(always)]
+pub const fn is(_: Mutant) -> bool {
+    false
+}
+
+/// From now on the code has this bug, or none, in this thread.
+#[cfg(feature = "trial")]
+pub fn mutate(mutant: Option<Mutant>) {
+    ACTIVE.set(mutant);
+}
