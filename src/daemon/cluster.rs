@@ -150,6 +150,7 @@ impl Core {
     /// A connection is gone. With the last client recurring operations end, with the last provider a daemon that
     /// drains.
     fn forget(&mut self, conn: ConnId, connection: &Connection, now: Now) {
+        connection.end();
         if !connection.is_authenticated() {
             return;
         }

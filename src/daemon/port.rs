@@ -1,10 +1,12 @@
 //! When to ask for the listener, and when to ask again.
 //!
-//! | state | a key | no key | taken | missing | lasting | deadline |
-//! |---|---|---|---|---|---|---|
-//! | closed | ask; asked | – | – | – | – | – |
-//! | asked | – | close; closed | within [`PATIENCE`]: waiting; later: give up | waiting | give up | – |
-//! | waiting | – | close; closed | – | – | – | ask; asked |
+//! ```text
+//!          a key            no key            taken               missing     lasting   deadline
+//! Closed   ask -> Asked     nothing           -                   -           -         -
+//! Asked    nothing          close -> Closed   soon: -> Waiting    -> Waiting  give up   -
+//!                                             after 3 s: give up
+//! Waiting  nothing          close -> Closed   -                   -           -         ask -> Asked
+//! ```
 //!
 //! A daemon that was killed leaves children behind, and one that has not come as far as to close what it
 //! inherited holds the port for a moment: on a busy machine, a tenth of a second. Who is started right after
@@ -15,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 use crate::time::Instant;
+use crate::trial;
 
 /// For how long a port that somebody else has is asked for, in milliseconds.
 pub(super) const PATIENCE: u64 = 3_000;
@@ -46,8 +49,19 @@ pub(super) enum Port {
 }
 
 impl Port {
+    /// What happens, a column of the table.
+    fn meets(&self, event: &'static str) {
+        let state = match self {
+            Self::Closed => "Closed",
+            Self::Asked { .. } => "Asked",
+            Self::Waiting { .. } => "Waiting",
+        };
+        trial::reach("port", state, event);
+    }
+
     /// There is a key: whether to ask for the listener now.
     pub(super) fn ask(&mut self, now: Instant) -> bool {
+        self.meets("a key");
         let is_first = matches!(self, Self::Closed);
         if is_first {
             *self = Self::Asked { since: now, refused: 0 };
@@ -57,11 +71,17 @@ impl Port {
 
     /// There is no key any more: whether there is something to close.
     pub(super) fn close(&mut self) -> bool {
+        self.meets("no key");
         !matches!(std::mem::take(self), Self::Closed)
     }
 
     /// It could not be had: how often that was so, or `None` if it is not to be asked for again.
     pub(super) fn refused(&mut self, obstacle: Obstacle, now: Instant) -> Option<u32> {
+        self.meets(match obstacle {
+            Obstacle::Taken => "taken",
+            Obstacle::Missing => "missing",
+            Obstacle::Lasting => "lasting",
+        });
         let Self::Asked { since, refused } = *self else { return None };
         let pause = match obstacle {
             Obstacle::Taken if now.since(since) < PATIENCE => INTERVAL,
@@ -85,6 +105,7 @@ impl Port {
     pub(super) fn is_due(&mut self, now: Instant) -> bool {
         match *self {
             Self::Waiting { since, at, refused } if at <= now => {
+                self.meets("deadline");
                 *self = Self::Asked { since, refused };
                 true
             }

@@ -1,14 +1,14 @@
 //! The end of the daemon (daemon-lifecycle.md section 6).
 //!
 //! ```text
-//!            SIGTERM                   ack     nack    a provider gone     20 s, if the cluster
-//!                                                                          speaks less than 1.1
-//! Running    a provider: ask it,       -       -       -                   -
+//!            SIGTERM                   ack      nack     a provider gone     20 s, if the cluster
+//!                                                                            speaks less than 1.1
+//! Running    a provider: ask it,       nothing  nothing  nothing             -
 //!            close the port
 //!            -> Draining; none: exit
-//! Draining   only logs                 noted   exit    none left: exit     exit
-//!                                                      the one asked: ask
-//!                                                      the next
+//! Draining   only logs                 noted    exit     none left: exit     exit
+//!                                                        the one asked: ask
+//!                                                        the next
 //! ```
 //!
 //! While draining everything works as before: the cluster takes the resources away by ordinary requests
@@ -34,6 +34,11 @@ pub(super) enum Shutdown {
 }
 
 impl Shutdown {
+    /// What happens, a column of the table.
+    fn meets(self, event: &'static str) {
+        trial::reach("shutdown", if self.has_begun() { "Draining" } else { "Running" }, event);
+    }
+
     pub(super) fn has_begun(self) -> bool {
         self != Self::Running
     }
@@ -49,6 +54,7 @@ impl Shutdown {
 impl Core {
     /// SIGTERM.
     pub(super) fn terminate(&mut self, now: Now) {
+        self.shutdown.meets("SIGTERM");
         if self.shutdown.has_begun() {
             self.log(line!(Notice, "Waiting for cluster to stop resources before exiting"));
             return;
@@ -73,6 +79,7 @@ impl Core {
     }
 
     pub(super) fn shutdown_acknowledged(&mut self) {
+        self.shutdown.meets("ack");
         if let Shutdown::Draining { until, .. } = &mut self.shutdown {
             *until = None;
             self.log(line!(Info, "IPC proxy provider acknowledged shutdown request"));
@@ -80,6 +87,7 @@ impl Core {
     }
 
     pub(super) fn shutdown_refused(&mut self) {
+        self.shutdown.meets("nack");
         if self.shutdown.has_begun() && !trial::is(Mutant::NackIgnored) {
             self.log(line!(
                 Info,
@@ -90,6 +98,7 @@ impl Core {
     }
 
     pub(super) fn shutdown_unanswered(&mut self) {
+        self.shutdown.meets("20 s, if the cluster");
         self.log(line!(
             Error,
             "Exiting without the cluster's acknowledgement: it has not answered the shutdown request for {} s",
@@ -100,6 +109,7 @@ impl Core {
 
     /// A provider's connection is gone.
     pub(super) fn provider_gone(&mut self, provider: ConnId, now: Now) {
+        self.shutdown.meets("a provider gone");
         let Shutdown::Draining { asked, .. } = self.shutdown else { return };
         match self.providers.front().copied() {
             None => self.exit(ExitCode::Ok),

@@ -29,6 +29,20 @@ pub(super) enum Phase {
     Idle,
 }
 
+impl Phase {
+    /// As in the table.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Delayed => "Delayed",
+            Self::Queued => "Queued",
+            Self::Blocked => "Blocked",
+            Self::Running(_) => "Running",
+            Self::Killed(..) => "Killed",
+            Self::Idle => "Idle",
+        }
+    }
+}
+
 /// Why a process was killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
@@ -85,6 +99,11 @@ impl Operation {
             interval: self.request.interval,
             parameters: &self.request.parameters,
         }
+    }
+
+    /// What happens to it, a column of the table.
+    pub(super) fn meets(&self, event: &'static str) {
+        trial::reach("operation", self.phase.name(), event);
     }
 
     pub(super) fn is_recurring(&self) -> bool {

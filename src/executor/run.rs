@@ -53,6 +53,7 @@ impl Executor {
             ));
             return;
         };
+        operation.meets("ended");
         let cause = match operation.phase {
             Phase::Killed(_, cause) => Some(cause),
             _ => None,
@@ -126,6 +127,7 @@ impl Executor {
 
     fn deadline_passed(&mut self, id: OperationId, now: Now) {
         let Some(operation) = self.operations.get_mut(&id) else { return };
+        operation.meets("deadline");
         match operation.phase {
             Phase::Delayed => {
                 operation.phase = Phase::Queued;
@@ -160,6 +162,7 @@ impl Executor {
         }
         let Some(&id) = registration.pending.front() else { return };
         let Some(operation) = self.operations.get_mut(&id) else { return };
+        operation.meets("turn");
         if operation.phase != Phase::Queued {
             return;
         }
@@ -189,6 +192,7 @@ impl Executor {
         }
         let Some(id) = resource.waiting.pop_front() else { return };
         let Some(operation) = self.operations.get_mut(&id) else { return };
+        operation.meets("lane");
         match operation.call().plan(&self.place) {
             Plan::Known(outcome) => self.finish(id, outcome, now),
             Plan::Run(command) => {
@@ -231,6 +235,7 @@ impl Executor {
     pub(super) fn cancel_all(&mut self, ids: &[OperationId], now: Now) {
         for &id in ids {
             let Some(operation) = self.operations.get(&id) else { continue };
+            operation.meets("cancel, stop, unregister");
             match operation.phase {
                 Phase::Delayed | Phase::Queued | Phase::Blocked | Phase::Idle => {
                     let outcome = Outcome::cancelled(operation.last_rc);

@@ -70,6 +70,17 @@ enum Phase {
     Named(String),
 }
 
+impl Phase {
+    /// As in the table.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Handshaking => "Handshaking",
+            Self::Open => "Open",
+            Self::Named(_) => "Named",
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Outgoing {
     header: [u8; header::LEN],
@@ -201,6 +212,7 @@ impl Connection {
         entropy: &mut dyn CryptoRngCore,
         now: Instant,
     ) -> Result<Received, Fault> {
+        trial::reach("connection", self.phase.name(), "bytes");
         self.spoke = true;
         let result = self.tls.receive(bytes, psk, entropy, self.framing.buffer(), &mut self.sealed);
         if !self.outgoing().is_empty() {
@@ -237,6 +249,7 @@ impl Connection {
     /// [`Fault::QueueFull`], and [`Fault::Header`] if the message is longer than any client takes: only
     /// this message is lost then, the connection may go on.
     pub fn send(&mut self, id: u64, payload: Rc<[u8]>, now: Instant) -> Result<(), Fault> {
+        trial::reach("connection", self.phase.name(), "message to send");
         let header = Header::new(id, payload.len()).map_err(Fault::Header)?.encode();
         if self.queued + payload.len() > QUEUE_LIMIT {
             return Err(Fault::QueueFull);
@@ -245,6 +258,11 @@ impl Connection {
         self.queue.push_back(Outgoing { header, payload, sealed: 0 });
         self.fill(now);
         Ok(())
+    }
+
+    /// It is gone: by its other end, by a fault, or with the daemon.
+    pub fn end(&self) {
+        trial::reach("connection", self.phase.name(), "end or error");
     }
 
     /// Ends the session in order, after as much of what has been queued as the socket may take.
@@ -277,7 +295,10 @@ impl Connection {
     pub fn overdue(&self, now: Instant) -> Option<Fault> {
         if self.waits_to_read() && self.read_deadline.is_some_and(|at| at <= now) {
             return Some(match self.phase {
-                Phase::Handshaking => Fault::HandshakeTimeout { spoke: self.spoke },
+                Phase::Handshaking => {
+                    trial::reach("connection", "Handshaking", "10 s after accept");
+                    Fault::HandshakeTimeout { spoke: self.spoke }
+                }
                 Phase::Open | Phase::Named(_) => Fault::ReadStalled,
             });
         }

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!               bytes                      10 s after accept   end or error       message to send
-//! Handshaking   TLS; done -> Open          gone                gone               (none is sent)
+//! Handshaking   TLS; done -> Open          gone                gone               -
 //! Open          requests; the first that   -                   gone               queued
 //!               names the client -> Named
 //! Named         requests                   -                   gone               queued; notifications too

@@ -1,12 +1,17 @@
-//! What the simulation (`tests/sim`) may switch on in the code it judges: bugs.
+//! What the simulation (`tests/sim`) may switch on in the code it judges: bugs, and notes of which cells of the
+//! tables in the modules' headers were reached.
 //!
 //! Only with the feature `trial`, which no file that is shipped can have: it does not compile without debug
-//! assertions. Otherwise [`is`] is a constant, and nothing is left of what it guards.
+//! assertions. Otherwise [`is`] is a constant and [`reach`] does nothing: nothing is left of either.
 #![forbid(unsafe_code)]
 
 mod mutant;
+#[cfg(any(test, feature = "trial"))]
+mod table;
 
 pub use self::mutant::Mutant;
+#[cfg(any(test, feature = "trial"))]
+pub use self::table::{Cell, compare, reach, reached};
 
 #[cfg(all(feature = "trial", not(debug_assertions)))]
 compile_error!(
@@ -30,6 +35,11 @@ pub fn is(mutant: Mutant) -> bool {
 pub const fn is(_: Mutant) -> bool {
     false
 }
+
+/// In this state of a table this event happens.
+#[cfg(not(any(test, feature = "trial")))]
+#[inline(always)]
+pub const fn reach(_table: &'static str, _state: &'static str, _event: &'static str) {}
 
 /// From now on the code has this bug, or none, in this thread.
 #[cfg(feature = "trial")]

@@ -24,6 +24,18 @@ fn forward(bench: &mut Bench, conn: ConnId, operation: &'static str) {
     bench.request(conn, None, Ask::Forward { operation, session: None });
 }
 
+/// All tests of this file that make the tables in the modules' headers complete.
+#[cfg(feature = "trial")]
+pub const ALL: [fn(); 7] = [
+    the_port_stays_closed_until_there_is_a_key,
+    a_port_that_cannot_be_opened_is_fatal,
+    a_port_that_a_predecessor_still_holds_is_waited_for,
+    an_interface_is_waited_for_whatever_the_key_does,
+    the_port_is_closed_while_the_key_is_gone,
+    somebody_without_a_name_goes,
+    a_cluster_that_stops_nothing_is_not_waited_for,
+];
+
 #[test]
 fn the_port_stays_closed_until_there_is_a_key() {
     let mut world = World::new(0, |_, _| Script::quiet(0, 0), false);
@@ -48,7 +60,7 @@ fn the_port_stays_closed_until_there_is_a_key() {
 #[test]
 fn a_port_that_cannot_be_opened_is_fatal() {
     let mut world = World::new(0, |_, _| Script::quiet(0, 0), false);
-    world.tell(Event::Start).unwrap();
+    world.start().unwrap();
     world.lines.clear();
     world.oracle.cannot_listen();
     world.tell(failure(Obstacle::Lasting)).unwrap();
@@ -79,6 +91,24 @@ fn a_port_that_a_predecessor_still_holds_is_waited_for() {
     bench.world.oracle.cannot_listen();
     bench.world.tell(failure(Obstacle::Taken)).unwrap();
     assert_eq!(bench.world.exited, Some(ExitCode::Fatal));
+}
+
+#[test]
+fn an_interface_is_waited_for_whatever_the_key_does() {
+    let mut bench = Bench::new();
+    bench.world.tell(failure(Obstacle::Missing)).unwrap();
+    let waits = "[::]:3121: bind: why: trying again until it is there";
+    assert_eq!(bench.line(), format!("warning: {waits}"));
+    bench.world.key(Some(KEY)).unwrap();
+    assert_eq!(lines(&mut bench.world), [""; 0]);
+    bench.world.key(None).unwrap();
+    assert!(!bench.world.listens);
+    bench.world.lines.clear();
+    bench.pass(10_000);
+    assert!(!bench.world.listens);
+    bench.world.key(Some(KEY)).unwrap();
+    assert!(bench.world.listens);
+    assert_eq!(lines(&mut bench.world), ["notice: There is a key again: accepting connections"]);
 }
 
 #[test]
@@ -123,6 +153,16 @@ fn the_port_is_closed_while_the_key_is_gone() {
     bench.world.terminate().unwrap();
     bench.world.key(Some(KEY)).unwrap();
     assert!(!bench.world.listens);
+}
+
+#[test]
+fn somebody_without_a_name_goes() {
+    let mut bench = Bench::new();
+    let conn = bench.client();
+    bench.world.cut(conn, Cut::Fin);
+    bench.pass(0);
+    let gone = "notice: Cleaning up after remote client 192.0.2.7:40002 disconnected: end of stream";
+    assert_eq!(bench.line(), gone);
 }
 
 #[test]

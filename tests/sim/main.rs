@@ -15,10 +15,13 @@
 //! | `lifecycle`| start, keys and end, one by one; `bench`: what these and `bad_input` share           |
 //! | `bad_input`| each kind of bad input by itself: the exact answer, and the one line in the log  |
 //! | `memory`   | what the daemon holds                                                            |
+//! | `cells`    | with the feature `trial`: whether all cells of the tables of states are reached  |
 //! | `mutants`  | with the feature `trial`: bugs that Pacemaker had, put in, must be found         |
 
 mod bad_input;
 mod bench;
+#[cfg(feature = "trial")]
+mod cells;
 mod children;
 mod client;
 mod finale;
@@ -89,12 +92,16 @@ fn seeds() {
     let next = AtomicU64::new(0);
     let failures = Mutex::new(Vec::new());
     let total = Mutex::new(Report::default());
+    #[cfg(feature = "trial")]
+    let reached = cells::Reached::default();
     std::thread::scope(|scope| {
         for _ in 0..processors() {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= count {
+                        #[cfg(feature = "trial")]
+                        reached.collect();
                         return;
                     }
                     match play(seed, false) {
@@ -121,6 +128,8 @@ fn seeds() {
     );
     let failures = failures.into_inner().unwrap();
     assert!(failures.is_empty(), "{} of {count} seeds fail\n{}", failures.len(), failures.join("\n"));
+    #[cfg(feature = "trial")]
+    reached.judge();
 }
 
 #[test]
