@@ -29,9 +29,12 @@ class Daemon:
         return self.layer / PLACE
 
 
-def stock(root):
-    """Debian's daemon, from the package that belongs to the root."""
-    return Daemon("stock", root.stock)
+def stock(directory, root):
+    """Debian's daemon, from the package that belongs to the root; copied to a layer in `directory`."""
+    layer = directory / "stock"
+    # Not what the package has in /lib: laid over the root's link of that name, it would hide the root's libraries.
+    shutil.copytree(root.stock / "usr", layer / "usr", symlinks=True)
+    return Daemon("stock", layer)
 
 
 def pacelet(directory, binary, say):
