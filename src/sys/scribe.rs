@@ -2,8 +2,10 @@
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::ioctl_fionread;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
 use super::child::close_from;
@@ -17,6 +19,11 @@ pub const NAME: &str = "pacelet-scribe";
 pub const LONGEST_LINE: usize = 4096;
 /// How many bytes wait while the disk stalls, if the kernel grants it (or 64 KiB).
 const WAITING: usize = 256 * 1024;
+/// Less than this in the pipe, in bytes, is a trickle…
+const TRICKLE: u64 = 4096;
+/// …and lets the process rest this long, in milliseconds, after what it has written: else the daemon would wake it
+/// for each line, which takes longer than all else that becomes of one.
+const REST: u64 = 10;
 /// Where the process has its end of the pipe.
 const INPUT: i32 = 3;
 /// What a starter sends to all its processes. The scribe ends when the last line is written, and by
@@ -127,6 +134,10 @@ impl<'a> Lines<'a> {
 
     /// One or more whole lines; `None` when there will be none any more.
     pub fn wait(&mut self) -> Option<&str> {
+        // After a disk that has stalled the pipe is full, and what comes would be lost.
+        if self.given > 0 && ioctl_fionread(self.pipe).is_ok_and(|waiting| waiting < TRICKLE) {
+            std::thread::sleep(Duration::from_millis(REST));
+        }
         self.buffer.copy_within(self.given..self.filled, 0);
         self.filled -= self.given;
         self.given = 0;
