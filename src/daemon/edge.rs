@@ -317,6 +317,7 @@ impl Edge {
         let open = Rc::new(Open {
             socket: RefCell::new(Some(socket)),
             unsent: Cell::new(false),
+            unanswered: Cell::new(false),
             failure: Cell::new(None),
             changed: Notifier::default(),
         });
@@ -333,6 +334,8 @@ struct Open {
     socket: RefCell<Option<socket::Connection>>,
     /// The socket did not take everything: the task is to go on.
     unsent: Cell<bool>,
+    /// Something was received, and nothing sent since.
+    unanswered: Cell<bool>,
     /// What the socket said when it was written to. What the peer sent before that is read first.
     failure: Cell<Option<Errno>>,
     /// One of the above has changed.
@@ -340,6 +343,15 @@ struct Open {
 }
 
 impl Open {
+    /// Acknowledges what was received, unless something that was sent since has done so.
+    fn acknowledge(&self) {
+        if self.unanswered.replace(false)
+            && let Some(socket) = &*self.socket.borrow()
+        {
+            socket.acknowledge();
+        }
+    }
+
     /// Whether there is something to do.
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
         let changed = self.changed.poll_notified(cx);
@@ -374,6 +386,7 @@ impl Edge {
             match input {
                 Input::Some => {
                     self.pump();
+                    open.acknowledge();
                     yield_now().await;
                 }
                 Input::None => poll_fn(|cx| open.poll_ready(cx)).await,
@@ -395,6 +408,7 @@ impl Edge {
             Ok(Some(0)) => Input::End(open.failure.get()),
             Ok(Some(count)) => {
                 let bytes = buffer.get(..count).unwrap_or_default();
+                open.unanswered.set(true);
                 self.handle(Event::Received { conn, bytes });
                 Input::Some
             }
@@ -430,6 +444,7 @@ impl Edge {
             match sent {
                 Ok(Some(count)) => {
                     total += count;
+                    open.unanswered.set(false);
                     self.handle(Event::Sent { conn, count });
                 }
                 Ok(None) => return false,

@@ -271,15 +271,17 @@ impl Connection {
     /// # Errors
     /// What ended the connection.
     pub fn receive(&self, buffer: &mut [u8]) -> Result<Option<usize>, Errno> {
-        let result = self.source.attempt_read(buffer.len(), |fd| {
+        self.source.attempt_read(buffer.len(), |fd| {
             net::recv(fd, &mut *buffer, RecvFlags::DONTWAIT).map(|(count, _)| count)
-        })?;
-        if result.is_some_and(|count| count > 0) {
-            // The peer writes header and payload apart and lets Nagle hold the second back until the first is
-            // acknowledged; the kernel forgets this option by itself.
-            let _ = sockopt::set_tcp_quickack(&self.source, true);
-        }
-        Ok(result)
+        })
+    }
+
+    /// Acknowledges what was received, now. To be called when there is nothing to send that would do so: the peer
+    /// writes header and payload apart, and lets Nagle hold the second back until the first is acknowledged, for
+    /// which the kernel takes up to 40 ms of its own accord.
+    pub fn acknowledge(&self) {
+        // The kernel forgets this option by itself.
+        let _ = sockopt::set_tcp_quickack(&self.source, true);
     }
 
     /// Gives the socket as much as it takes: `None` when that is nothing now.

