@@ -98,8 +98,6 @@ impl Children {
             dies_with_us: false,
         };
         let pid = fork(&mut plan).map_err(|errno| (Step::Fork, errno))?;
-        // The child does this, too: whoever comes first, no kill can come before. EACCES says that it has executed.
-        let _ = rustix::process::setpgid(Some(pid), Some(pid));
         let running = Rc::new(Running {
             pid,
             failure: Cell::new(None),
@@ -112,13 +110,11 @@ impl Children {
 
     /// Buries all processes that have ended. To be called at each SIGCHLD.
     pub fn reap(&self) {
-        while let Some((pid, ending)) = next_dead() {
+        while let Some((pid, ending)) = bury_next() {
             if matches!(ending, Ending::Exited(setup::FAILED)) {
                 self.collect_reports();
             }
-            if bury(pid).is_err() {
-                return;
-            }
+            // From here on the number may be given to another, but until the ending is set nobody else runs here.
             let Some(running) = self.running.borrow_mut().remove(&pid) else { continue };
             let failure = running.failure.take().map(|(step, errno)| Ending::NotRun(step, errno));
             running.ending.set(Some(failure.unwrap_or(ending)));
@@ -255,6 +251,8 @@ impl Handle {
         }
         // ESRCH and EPERM (it took other privileges) leave nothing to do.
         let _ = if group {
+            // It does this itself, but may not have come to it. EACCES says that it has.
+            let _ = rustix::process::setpgid(Some(self.0.pid), Some(self.0.pid));
             rustix::process::kill_process_group(self.0.pid, Signal::KILL)
         } else {
             rustix::process::kill_process(self.0.pid, Signal::KILL)
@@ -336,9 +334,9 @@ fn nothing_to_read() -> Result<OwnedFd, Errno> {
     Ok(read)
 }
 
-/// A process that has ended and was not reaped, and how it ended.
-fn next_dead() -> Option<(i32, Ending)> {
-    ended(&wait(libc::P_ALL, 0, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT).ok()?)
+/// Reaps a process that has ended, whoever started it: its id, and how it ended.
+fn bury_next() -> Option<(i32, Ending)> {
+    ended(&wait(libc::P_ALL, 0, libc::WEXITED | libc::WNOHANG).ok()?)
 }
 
 /// What `waitid` has told, if there is anything.
@@ -354,11 +352,6 @@ fn ended(info: &libc::siginfo_t) -> Option<(i32, Ending)> {
         _ => Ending::Signalled(status),
     };
     Some((pid, ending))
-}
-
-/// Reaps a process that has ended: only now may its id be given to another.
-fn bury(pid: i32) -> Result<(), Errno> {
-    wait(libc::P_PID, pid as libc::id_t, libc::WEXITED | libc::WNOHANG).map(drop)
 }
 
 fn wait(kind: libc::idtype_t, id: libc::id_t, options: libc::c_int) -> Result<libc::siginfo_t, Errno> {
