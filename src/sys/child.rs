@@ -150,18 +150,21 @@ impl Children {
 
 /// Makes the process that becomes the program.
 fn fork(plan: &mut Plan<'_>) -> Result<Pid, Errno> {
-    // SAFETY: `Plan::run` makes only async-signal-safe calls and never returns, so the child is sound
-    // even if this process had more threads than its one.
-    let pid = match unsafe { libc::fork() } {
+    // Not libc's own fork: it blocks all signals, takes its locks and mends its copy in the child, none of which a
+    // child needs that only makes system calls; and each page that it writes has to be copied.
+    let flags = libc::c_long::from(libc::SIGCHLD);
+    let none: libc::c_long = 0;
+    // SAFETY: without a stack or addresses for identities and without flags this is the system call fork, whatever
+    // the order of its arguments. `Plan::run` makes only async-signal-safe calls and never returns, so the child is
+    // sound even if this process had more threads than its one.
+    let pid = match unsafe { libc::syscall(libc::SYS_clone, flags, none, none, none, none) } {
         // SAFETY: this is the child, and all pointers in the plan are into memory that is borrowed here.
         0 => unsafe { plan.run() },
+        pid if pid < 0 => return Err(last_errno()),
         pid => pid,
     };
-    if pid < 0 {
-        return Err(last_errno());
-    }
-    // A positive number, so it is a process id.
-    Pid::from_raw(pid).ok_or(Errno::IO)
+    // A positive number that fits, so it is a process id.
+    i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::IO)
 }
 
 /// What both [`Children`] and [`Child`] know of a process.
