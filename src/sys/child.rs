@@ -30,8 +30,8 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal};
 
 pub use self::program::Program;
-use self::setup::Plan;
 pub(super) use self::setup::close_from;
+use self::setup::{Arrays, Plan};
 use super::Errno;
 use super::process::Restore;
 use super::reactor::{Class, Interest, Notifier, Reactor, Source};
@@ -46,6 +46,7 @@ const KERNEL_FUNCTION: usize = 64;
 pub struct Children {
     reactor: Rc<Reactor>,
     environment: Vec<CString>,
+    arrays: RefCell<Arrays>,
     restore: Restore,
     /// Standard input of every child.
     null: OwnedFd,
@@ -69,6 +70,7 @@ impl Children {
         Ok(Self {
             reactor: reactor.clone(),
             environment,
+            arrays: RefCell::default(),
             restore,
             null: nothing_to_read()?,
             ignored: signal::ignored(),
@@ -85,10 +87,11 @@ impl Children {
     pub fn spawn(&self, command: &Command) -> Result<Child, (Step, Errno)> {
         let stdout = self.pipe().map_err(|errno| (Step::Pipe, errno))?;
         let stderr = self.pipe().map_err(|errno| (Step::Pipe, errno))?;
+        let arrays = &mut *self.arrays.borrow_mut();
+        arrays.fill(&command.arguments, &self.environment, &command.environment);
         let mut plan = Plan {
             candidates: &command.candidates,
-            argv: setup::arguments(&command.arguments),
-            envp: environment(&self.environment, &command.environment),
+            arrays,
             stdin: self.null.as_raw_fd(),
             stdout: stdout.write.as_raw_fd(),
             stderr: stderr.write.as_raw_fd(),
@@ -97,7 +100,9 @@ impl Children {
             restore: &self.restore,
             dies_with_us: false,
         };
-        let pid = fork(&mut plan).map_err(|errno| (Step::Fork, errno))?;
+        let forked = fork(&mut plan);
+        plan.arrays.clear();
+        let pid = forked.map_err(|errno| (Step::Fork, errno))?;
         let running = Rc::new(Running {
             pid,
             failure: Cell::new(None),
@@ -313,18 +318,6 @@ impl Pipe {
         self.left = Some(left.saturating_sub(count));
         Some(count).filter(|&count| count > 0)
     }
-}
-
-/// The base environment with a command's own entries: those replace what has the same name, and
-/// the last of the same name counts.
-fn environment(base: &[CString], own: &[CString]) -> Vec<*const libc::c_char> {
-    let mut merged = BTreeMap::new();
-    for entry in base.iter().chain(own) {
-        let bytes = entry.as_bytes();
-        let name = bytes.split(|&byte| byte == b'=').next().unwrap_or(bytes);
-        merged.insert(name, entry.as_ptr());
-    }
-    merged.into_values().chain([std::ptr::null()]).collect()
 }
 
 /// A descriptor that gives an end of file at once, also where there is no `/dev`.

@@ -6,8 +6,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::setup::{self, Plan, Report};
-use super::{ended, environment, fork, nothing_to_read, wait};
+use super::setup::{Arrays, Plan, Report};
+use super::{ended, fork, nothing_to_read, wait};
 use crate::agent::{Command, Ending};
 use crate::sys::Errno;
 use crate::sys::process::Restore;
@@ -32,10 +32,11 @@ impl Program {
         let (report, report_write) = pipe_with(PipeFlags::CLOEXEC)?;
         rustix::io::ioctl_fionbio(&report, true)?;
         let stdin = nothing_to_read()?;
+        let mut arrays = Arrays::default();
+        arrays.fill(&command.arguments, &[], &command.environment);
         let mut plan = Plan {
             candidates: &command.candidates,
-            argv: setup::arguments(&command.arguments),
-            envp: environment(&[], &command.environment),
+            arrays: &mut arrays,
             stdin: stdin.as_raw_fd(),
             stdout: output.as_raw_fd(),
             stderr: output.as_raw_fd(),

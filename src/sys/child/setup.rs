@@ -24,17 +24,15 @@ const REPORT: RawFd = 3;
 const SHELL: &CStr = c"/bin/sh";
 /// Up to where descriptors are closed one by one if neither `close_range` nor /proc is there.
 const LAST_DESCRIPTOR: u64 = 65536;
-/// Where an array of arguments has its first one: place 0 is for [`SHELL`], place 1 for the program.
-const FIRST: usize = 2;
+/// For how many pointers an array keeps room between children.
+const KEPT: usize = 128;
 
 /// Everything the child needs, made before the fork.
 pub struct Plan<'a> {
     /// The program's possible paths.
     pub candidates: &'a [CString],
-    /// From [`arguments`].
-    pub argv: Vec<*const libc::c_char>,
-    /// Ends with a null pointer.
-    pub envp: Vec<*const libc::c_char>,
+    /// Filled.
+    pub arrays: &'a mut Arrays,
     /// Descriptors that become 0, 1 and 2.
     pub stdin: RawFd,
     /// See `stdin`.
@@ -51,20 +49,59 @@ pub struct Plan<'a> {
     pub dies_with_us: bool,
 }
 
-/// The arguments as an array for `execve`, with two places before them, and a null pointer after.
-pub fn arguments(arguments: &[CString]) -> Vec<*const libc::c_char> {
-    let mut argv = Vec::with_capacity(FIRST + arguments.len() + 1);
-    argv.extend([SHELL.as_ptr(), SHELL.as_ptr()]);
-    argv.extend(arguments.iter().map(|argument| argument.as_ptr()));
-    argv.push(std::ptr::null());
-    argv
+/// What `execve` takes. The arrays are used again for each child: allocated anew, each may be the only one of its
+/// size, for which libc asks the kernel each time.
+#[derive(Debug, Default)]
+pub struct Arrays {
+    /// The arguments, with two places before them, and a null pointer after.
+    argv: Vec<*const libc::c_char>,
+    /// The environment, and a null pointer after.
+    envp: Vec<*const libc::c_char>,
+    /// Of the entries of both environments, one after the other, the numbers by name.
+    order: Vec<usize>,
+}
+
+impl Arrays {
+    /// Points to a command's arguments, and to the base environment with the command's own entries: those replace
+    /// what has the same name, and the last of the same name counts.
+    pub fn fill(&mut self, arguments: &[CString], base: &[CString], own: &[CString]) {
+        self.argv.clear();
+        // Place 0 is for the shell, place 1 for the program.
+        self.argv.extend([SHELL.as_ptr(), SHELL.as_ptr()]);
+        self.argv.extend(arguments.iter().map(|argument| argument.as_ptr()));
+        self.argv.push(std::ptr::null());
+
+        let entry =
+            |at: usize| base.get(at).or_else(|| own.get(at - base.len())).map_or(c"", CString::as_c_str);
+        let name = |at: usize| entry(at).to_bytes().split(|&byte| byte == b'=').next();
+        self.order.clear();
+        for at in 0..base.len() + own.len() {
+            match self.order.binary_search_by(|&other| name(other).cmp(&name(at))) {
+                Ok(place) => self.order[place] = at,
+                Err(place) => self.order.insert(place, at),
+            }
+        }
+        self.envp.clear();
+        self.envp.extend(self.order.iter().map(|&at| entry(at).as_ptr()));
+        self.envp.push(std::ptr::null());
+    }
+
+    /// Forgets all pointers, and what an uncommon command has taken.
+    pub fn clear(&mut self) {
+        for array in [&mut self.argv, &mut self.envp] {
+            array.clear();
+            array.shrink_to(KEPT);
+        }
+        self.order.clear();
+        self.order.shrink_to(KEPT);
+    }
 }
 
 impl Plan<'_> {
     /// Becomes the program, or reports why not and exits.
     ///
     /// # Safety
-    /// To be called in a forked child only. All pointers in `argv` and `envp` are valid, and both end with null.
+    /// To be called in a forked child only. All pointers in the arrays are valid, and both end with null.
     pub unsafe fn run(&mut self) -> ! {
         // SAFETY: handed on.
         let (step, errno) = match unsafe { self.try_to_run() } {
@@ -130,15 +167,16 @@ impl Plan<'_> {
     /// # Safety
     /// As [`Plan::run`].
     unsafe fn execute(&mut self, path: *const libc::c_char) -> Errno {
-        let [_, program, ..] = self.argv.as_mut_slice() else { return Errno::INVAL };
+        let [_, program, ..] = self.arrays.argv.as_mut_slice() else { return Errno::INVAL };
         *program = path;
-        let envp = self.envp.as_ptr();
+        let argv = self.arrays.argv.as_ptr();
+        let envp = self.arrays.envp.as_ptr();
         // SAFETY: `path` and all pointers in the arrays are valid strings, and the arrays end with null.
-        unsafe { libc::execve(path, self.argv.as_ptr().add(1), envp) };
+        unsafe { libc::execve(path, argv.add(1), envp) };
         let errno = last_errno();
         if errno == Errno::NOEXEC {
             // SAFETY: as before.
-            unsafe { libc::execve(SHELL.as_ptr(), self.argv.as_ptr(), envp) };
+            unsafe { libc::execve(SHELL.as_ptr(), argv, envp) };
         }
         errno
     }
