@@ -1,6 +1,6 @@
 //! The whole daemon in virtual time, with seeded faults.
 //!
-//! `cargo test --test sim` plays 500 seeds; `PACELET_SIM_SEEDS` says another number, and
+//! `cargo test --test sim` plays 2,000 seeds; `PACELET_SIM_SEEDS` says another number, and
 //! `PACELET_SIM_SEED=N cargo test --test sim seeds -- --nocapture` plays one again and shows all that happens.
 //!
 //! | file       | what it is                                                                      |
@@ -47,7 +47,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use scenario::Report;
 
 /// How many seeds are played if nobody says otherwise.
-const SEEDS: u64 = 500;
+const SEEDS: u64 = 2_000;
 
 fn number(variable: &str) -> Option<u64> {
     let value = std::env::var(variable).ok()?;
