@@ -8,7 +8,7 @@ use rand_core::CryptoRngCore;
 use crate::executor::{Action, ClientId};
 use crate::line;
 use crate::log::{Escaped, Level, Line};
-use crate::remote::{self, ConnId, Connection, Fault, Received};
+use crate::remote::{self, ConnId, Connection, Fault, Next, Received};
 use crate::time::{Instant, Now};
 use crate::trial::{self, Mutant};
 
@@ -84,15 +84,21 @@ impl Core {
             Ok(Received::Bytes) => {}
             Err(fault) => return self.fail(conn, fault, now),
         }
+        self.messages(conn, now, entropy);
+    }
+
+    /// Handles what has come whole. A big message takes steps, between which there are other events.
+    pub(super) fn messages(&mut self, conn: ConnId, now: Now, entropy: &mut dyn CryptoRngCore) {
         // A request may end its own connection.
         while let Some(connection) = self.connections.get_mut(&conn) {
             match connection.message() {
-                Ok(Some(message)) => {
-                    self.message(conn, &message, now, entropy);
+                Ok(Next::Message(message)) => {
+                    self.message(conn, message, now, entropy);
                     self.executor.dispatch(now);
                     self.carry_out(now);
                 }
-                Ok(None) => break,
+                Ok(Next::Later) => return,
+                Ok(Next::Nothing) => break,
                 Err(fault) => return self.fail(conn, fault, now),
             }
         }
@@ -113,7 +119,17 @@ impl Core {
     }
 
     /// The edge found the connection ended.
-    pub(super) fn lost(&mut self, conn: ConnId, errno: Option<i32>, now: Now) {
+    pub(super) fn lost(
+        &mut self,
+        conn: ConnId,
+        errno: Option<i32>,
+        now: Now,
+        entropy: &mut dyn CryptoRngCore,
+    ) {
+        // What came whole counts.
+        while self.connections.get(&conn).is_some_and(|connection| connection.is_reading()) {
+            self.messages(conn, now, entropy);
+        }
         let Some(connection) = self.connections.remove(&conn) else { return };
         let why = match errno {
             Some(errno) => std::io::Error::from_raw_os_error(errno).to_string(),

@@ -115,6 +115,8 @@ pub enum Event<'a> {
     },
     /// SIGTERM.
     Terminate,
+    /// [`Core::is_reading`], and others have had their turn.
+    Resume,
     /// [`Core::deadline`] has come.
     Wake,
 }
@@ -234,11 +236,12 @@ impl Core {
                     connection.sent(count, now.mono);
                 }
             }
-            Event::Lost { conn, errno } => self.lost(conn, errno, now),
+            Event::Lost { conn, errno } => self.lost(conn, errno, now, entropy),
             Event::Output { child, stream, bytes } => self.executor.output(child, stream, bytes),
             Event::Ended { child, ending } => self.executor.ended(child, ending, now),
             Event::Examined { child, place } => self.executor.examined(child, place, now),
             Event::Terminate => self.terminate(now),
+            Event::Resume => self.resume(now, entropy),
             Event::Wake => self.wake(now),
         }
         self.executor.dispatch(now);
@@ -270,6 +273,11 @@ impl Core {
         let connections = self.connections.values().filter_map(|connection| connection.deadline());
         let own = self.port.deadline().into_iter().chain(self.shutdown.deadline());
         connections.chain(self.executor.deadline()).chain(own).min()
+    }
+
+    /// Whether a big message has been looked at in part only: [`Event::Resume`] is due as soon as others had a turn.
+    pub fn is_reading(&self) -> bool {
+        self.connections.values().any(|connection| connection.is_reading())
     }
 
     /// The bytes that wait for a connection's socket; empty when none do or it is unknown.
@@ -334,6 +342,15 @@ impl Core {
                 ));
                 self.exit(ExitCode::Fatal);
             }
+        }
+    }
+
+    /// The next step of each message that has been looked at in part.
+    fn resume(&mut self, now: Now, entropy: &mut dyn CryptoRngCore) {
+        let reading = self.connections.iter().filter(|(_, connection)| connection.is_reading());
+        let reading: Vec<_> = reading.map(|(&conn, _)| conn).collect();
+        for conn in reading {
+            self.messages(conn, now, entropy);
         }
     }
 

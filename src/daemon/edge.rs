@@ -31,6 +31,7 @@ use crate::sys::reactor::{Notifier, Reactor, Timer, sleep_until};
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::socket::{self, Host, ListenFailure, Listener};
 use crate::sys::{Errno, clock, image};
+use crate::time::Instant;
 
 use super::core::{Core, Effect, Event, ExitCode};
 use super::key::KeyFile;
@@ -160,7 +161,9 @@ impl Edge {
                 None => break,
             }
         }
-        self.deadline.set(self.core.borrow().deadline());
+        let core = self.core.borrow();
+        // At once, but after all others that have something to do.
+        self.deadline.set(if core.is_reading() { Some(Instant::default()) } else { core.deadline() });
     }
 
     fn carry_out(self: &Rc<Self>, effect: Effect) {
@@ -236,7 +239,14 @@ impl Edge {
     async fn watch_deadline(self: Rc<Self>) {
         loop {
             self.deadline.expired().await;
-            self.tell(Event::Wake);
+            let is_reading = self.core.borrow().is_reading();
+            if is_reading {
+                self.tell(Event::Resume);
+            }
+            let is_due = self.core.borrow().deadline().is_some_and(|at| at <= clock::monotonic());
+            if is_due || !is_reading {
+                self.tell(Event::Wake);
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use rand_core::CryptoRngCore;
 use crate::executor::{ClientId, Refusal, Request};
 use crate::line;
 use crate::log::Escaped;
-use crate::remote::{self, ConnId, Envelope, Execute, ForwardOp, Operation, Reply, ReplyExtra, Version};
+use crate::remote::{self, ConnId, Execute, ForwardOp, Message, Operation, Reply, ReplyExtra, Version};
 use crate::time::Now;
 use crate::trial::{self, Mutant};
 
@@ -26,20 +26,20 @@ impl Core {
     pub(super) fn message(
         &mut self,
         conn: ConnId,
-        message: &[u8],
+        message: Message,
         now: Now,
         entropy: &mut dyn CryptoRngCore,
     ) {
         let Some(connection) = self.connections.get_mut(&conn) else { return };
-        let envelope = match Envelope::parse(message) {
+        let envelope = match message.envelope {
             Ok(envelope) => envelope,
             Err(error) => {
                 let client = label(connection);
                 self.log(line!(
                     Warning,
                     "Ignoring a message of {} bytes from {client}, which is not well-formed XML: {error}: {}",
-                    message.len(),
-                    Escaped(message)
+                    message.text.len(),
+                    Escaped(&message.text)
                 ));
                 return;
             }

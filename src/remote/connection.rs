@@ -15,6 +15,7 @@ use crate::wire::header::{self, Header};
 
 use super::Version;
 use super::framing::Framing;
+use super::reading::{Message, Reading};
 
 /// Milliseconds from accept to the end of the handshake (remote-protocol.md section 3.1).
 const HANDSHAKE_TIME: u64 = 10_000;
@@ -47,6 +48,8 @@ pub struct Connection {
     accepted: Instant,
     tls: Server,
     framing: Framing,
+    /// A message that has come whole and was looked at in part.
+    reading: Option<Box<Reading>>,
     phase: Phase,
     version: Version,
     registered: bool,
@@ -97,6 +100,17 @@ pub enum Received {
     Authenticated,
 }
 
+/// What [`Connection::message`] gives.
+#[derive(Debug)]
+pub enum Next {
+    /// A message.
+    Message(Message),
+    /// A message is there and has been looked at in part: others have their turn, then ask again.
+    Later,
+    /// None is there.
+    Nothing,
+}
+
 /// Why a connection must end.
 #[derive(Debug)]
 pub enum Fault {
@@ -127,6 +141,7 @@ impl Connection {
             accepted: now,
             tls: Server::new(),
             framing: Framing::default(),
+            reading: None,
             phase: Phase::Handshaking,
             version: Version::default(),
             registered: false,
@@ -234,13 +249,31 @@ impl Connection {
         Ok(Received::Authenticated)
     }
 
-    /// The next complete message's XML.
+    /// The next message, or the next step towards it.
     ///
     /// # Errors
     /// The connection must be closed: what follows cannot be understood.
-    pub fn message(&mut self) -> Result<Option<Vec<u8>>, Fault> {
+    pub fn message(&mut self) -> Result<Next, Fault> {
         let limit = if self.registered { header::LIMIT } else { header::LIMIT_UNREGISTERED };
-        self.framing.next(limit).map_err(Fault::Header)
+        let step = match self.reading.take() {
+            Some(reading) => reading.step(),
+            None => match self.framing.next(limit).map_err(Fault::Header)? {
+                Some(bytes) => Reading::begin(bytes),
+                None => return Ok(Next::Nothing),
+            },
+        };
+        match step {
+            Ok(message) => Ok(Next::Message(message)),
+            Err(reading) => {
+                self.reading = Some(reading);
+                Ok(Next::Later)
+            }
+        }
+    }
+
+    /// Whether a message has come whole and was looked at in part only.
+    pub fn is_reading(&self) -> bool {
+        self.reading.is_some()
     }
 
     /// Queues a message; the payload ends with its NUL.

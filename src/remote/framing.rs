@@ -8,6 +8,9 @@ use crate::wire::header::{self, Header};
 #[derive(Debug, Default)]
 pub(super) struct Framing {
     buffer: Vec<u8>,
+    /// How long the payload is that the buffer begins with, once its header was read and removed: a long payload
+    /// is not moved for that.
+    payload: Option<usize>,
 }
 
 impl Framing {
@@ -18,7 +21,7 @@ impl Framing {
 
     /// Whether a message has begun and not ended.
     pub(super) fn is_partial(&self) -> bool {
-        !self.buffer.is_empty()
+        !self.buffer.is_empty() || self.payload.is_some()
     }
 
     /// The XML of the next complete message, without its NUL.
@@ -26,16 +29,22 @@ impl Framing {
     /// # Errors
     /// A header that no peer sends: the stream cannot be followed any more.
     pub(super) fn next(&mut self, limit: u32) -> Result<Option<Vec<u8>>, header::Error> {
-        let Some(bytes) = self.buffer.first_chunk() else { return Ok(None) };
-        // Checked: a header within the limit.
-        let payload = Header::parse(bytes, limit)?.payload as usize;
-        let end = header::LEN + payload;
-        if self.buffer.len() < end {
+        let payload = match self.payload {
+            Some(payload) => payload,
+            None => {
+                let Some(bytes) = self.buffer.first_chunk() else { return Ok(None) };
+                // Checked: a header within the limit.
+                let payload = Header::parse(bytes, limit)?.payload as usize;
+                self.buffer.drain(..header::LEN);
+                *self.payload.insert(payload)
+            }
+        };
+        if self.buffer.len() < payload {
             return Ok(None);
         }
-        let rest = self.buffer.split_off(end);
+        self.payload = None;
+        let rest = self.buffer.split_off(payload);
         let mut message = std::mem::replace(&mut self.buffer, rest);
-        message.drain(..header::LEN);
         if message.last() == Some(&0) {
             message.pop();
         }

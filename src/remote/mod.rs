@@ -11,6 +11,9 @@
 //! Named         requests                   -                   gone               queued; notifications too
 //! ```
 //!
+//! A message that came whole is looked at in steps, between which everybody else has a turn; what follows it on its
+//! connection waits.
+//!
 //! A message leaves as the sender rules R1 to R4 want it: its 40-byte header is a record of its own,
 //! its payload follows in records of at most 16384 bytes, and no other message comes between. The header
 //! and the first payload record are sealed together, later ones as the socket drains.
@@ -19,11 +22,13 @@
 mod connection;
 mod framing;
 mod notification;
+mod reading;
 mod reply;
 mod request;
 
-pub use self::connection::{Connection, Fault, Received};
+pub use self::connection::{Connection, Fault, Next, Received};
 pub use self::notification::{completion, destroy_session, generic, new_client, shutdown_request};
+pub use self::reading::Message;
 pub use self::reply::{Reply, ReplyExtra};
 pub use self::request::{Envelope, Execute, ForwardOp, Operation, Version};
 

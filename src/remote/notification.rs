@@ -200,7 +200,7 @@ mod tests {
             "<x lrmd_op='lrmd_rsc_exec'><lrmd_calldata><lrmd_rsc lrmd_rsc_id='r' lrmd_rsc_action='start'>\
              <attributes{plain}>{nested}</attributes></lrmd_rsc></lrmd_calldata></x>"
         );
-        let operation = Envelope::parse(request.as_bytes()).unwrap().operation;
+        let operation = Envelope::of(&Document::parse(request.as_bytes()).unwrap()).operation;
         let Ok(Operation::Execute(execute)) = operation else { panic!("{operation:?}") };
         let told = completion(&result_of(execute.parameters));
         let document = Document::parse(&told).unwrap();

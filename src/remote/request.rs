@@ -8,7 +8,7 @@ use std::fmt;
 
 use crate::agent::{Agent, Parameters};
 use crate::executor::Refusal;
-use crate::xml::{self, Document, Element};
+use crate::xml::{Document, Element};
 
 /// Bit of `lrmd_callopt` in `lrmd_rsc_register`: recurring operations end with the last connection.
 const DROP_RECURRING: u32 = 0x1;
@@ -150,51 +150,48 @@ pub enum ForwardOp {
 }
 
 impl Envelope {
-    /// Reads one message.
-    ///
-    /// # Errors
-    /// It is not XML, or not as strict as a 3.x cluster wants it: it is to be ignored and logged.
-    pub fn parse(message: &[u8]) -> Result<Self, xml::Error> {
-        let document = Document::parse(message)?;
+    /// Reads one message, whose text was checked: it is as strict as a 3.x cluster wants it.
+    pub fn of(document: &Document<'_>) -> Self {
         let root = document.root();
         let message_id = text(&root, "lrmd_remote_msg_id").and_then(|id| id.parse().ok()).unwrap_or(0);
         let client_name = text(&root, "lrmd_clientname");
         let operation_name = text(&root, "lrmd_op").unwrap_or_default();
         let operation = Operation::parse(&root, &operation_name);
-        Ok(Self { message_id, client_name, operation_name, operation })
+        Self { message_id, client_name, operation_name, operation }
     }
 }
 
 impl Operation {
     fn parse(root: &Element<'_>, operation: &str) -> Result<Self, Refusal> {
-        let resource = root.descendant("lrmd_rsc");
-        let resource = resource.as_ref();
-        let name = || resource.and_then(|resource| text(resource, "lrmd_rsc_id"));
+        // Looked for only where it belongs: what others bring may be long.
+        let resource = || root.descendant("lrmd_rsc");
+        let name = || resource().and_then(|resource| text(&resource, "lrmd_rsc_id"));
         match operation {
             "register" => Ok(Self::Register {
                 version: Version::parse(&text(root, "lrmd_protocol_version").unwrap_or_default()),
                 is_provider: text(root, "lrmd_is_ipc_provider").is_some_and(|value| is_true(&value)),
             }),
             "lrmd_rsc_register" => {
-                let resource = resource.ok_or(Refusal::Invalid)?;
+                let resource = &resource().ok_or(Refusal::Invalid)?;
                 let agent = Agent {
                     class: text(resource, "lrmd_class").ok_or(Refusal::Invalid)?,
                     provider: text(resource, "lrmd_provider"),
                     kind: text(resource, "lrmd_type").ok_or(Refusal::Invalid)?,
                 };
+                let name = text(resource, "lrmd_rsc_id").ok_or(Refusal::Invalid)?;
                 let drop_recurring = number(root, "lrmd_callopt") & DROP_RECURRING != 0;
-                Ok(Self::RegisterResource { name: name().ok_or(Refusal::Invalid)?, agent, drop_recurring })
+                Ok(Self::RegisterResource { name, agent, drop_recurring })
             }
             "lrmd_rsc_unregister" => Ok(Self::UnregisterResource(name().ok_or(Refusal::NoSuchResource)?)),
             "lrmd_rsc_info" => Ok(Self::ResourceInfo(name().ok_or(Refusal::NoSuchResource)?)),
             "lrmd_rsc_exec" => {
-                let resource = resource.ok_or(Refusal::Invalid)?;
-                Execute::parse(root, resource).map(|execute| Self::Execute(Box::new(execute)))
+                let resource = resource().ok_or(Refusal::Invalid)?;
+                Execute::parse(root, &resource).map(|execute| Self::Execute(Box::new(execute)))
             }
             "lrmd_rsc_cancel" => {
-                let resource = resource.ok_or(Refusal::Invalid)?;
+                let resource = &resource().ok_or(Refusal::Invalid)?;
                 Ok(Self::Cancel {
-                    name: name().ok_or(Refusal::Invalid)?,
+                    name: text(resource, "lrmd_rsc_id").ok_or(Refusal::Invalid)?,
                     action: text(resource, "lrmd_rsc_action").ok_or(Refusal::Invalid)?,
                     interval: number(resource, "lrmd_rsc_interval"),
                 })
@@ -282,16 +279,19 @@ fn is_true(text: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn envelope(message: &str) -> Envelope {
+        Envelope::of(&Document::parse(message.as_bytes()).unwrap())
+    }
+
     fn operation(message: &str) -> Result<Operation, Refusal> {
-        Envelope::parse(message.as_bytes()).unwrap().operation
+        envelope(message).operation
     }
 
     #[test]
     fn a_registration_as_a_trixie_controller_sends_it() {
-        let envelope = Envelope::parse(
-            br#"<lrmd_command t="lrmd" lrmd_op="register" lrmd_clientname="pacemaker-remote-10.77.0.101:3121" lrmd_protocol_version="1.2" lrmd_is_ipc_provider="true" lrmd_remote_msg_id="2" lrmd_remote_msg_type="request"/>"#,
-        )
-        .unwrap();
+        let envelope = envelope(
+            r#"<lrmd_command t="lrmd" lrmd_op="register" lrmd_clientname="pacemaker-remote-10.77.0.101:3121" lrmd_protocol_version="1.2" lrmd_is_ipc_provider="true" lrmd_remote_msg_id="2" lrmd_remote_msg_type="request"/>"#,
+        );
         assert_eq!(envelope.message_id, 2);
         assert_eq!(envelope.client_name.as_deref(), Some("pacemaker-remote-10.77.0.101:3121"));
         let Ok(Operation::Register { version, is_provider: true }) = envelope.operation else { panic!() };

@@ -330,6 +330,42 @@ fn who_does_not_read_gets_everything_later_and_stops_nobody() {
     }
 }
 
+#[test]
+fn a_big_request_is_answered_in_its_turn() {
+    let place = Place::new("big");
+    let mark = place.path("mark");
+    place.write_agent("quick", "#!/bin/sh\nexit 7\n");
+    place.write_agent("marks", &format!("#!/bin/sh\necho done > {}\n", mark.display()));
+    let daemon = Daemon::with_key(&place, |_| {});
+    let mut buffers = Buffers::new();
+    let mut client = daemon.connect(KEY, &mut buffers).unwrap();
+    run(&mut client, "quick", "monitor");
+    // It is looked at in steps, and what follows it waits.
+    client.send(big(execution("quick", 1))).unwrap();
+    client.send(execution("quick", 2)).unwrap();
+    let mut replies = Vec::new();
+    while replies.len() < 2 {
+        let message = client.receive(Instant::now() + PATIENCE).unwrap();
+        if message.attribute("lrmd_remote_msg_type").as_deref() == Some("reply") {
+            replies.push(message.number("lrmd_remote_msg_id"));
+        }
+    }
+    assert_eq!(replies, [Some(1001), Some(1002)]);
+    // What has come whole is done, whatever becomes of who asked for it.
+    let resource = Resource { id: "marks", class: "ocf", provider: Some("test"), kind: "marks" };
+    client.register_resource(&resource).unwrap();
+    client.send(big(execution("marks", 3))).unwrap();
+    client.close();
+    wait_for_file(&mark);
+}
+
+/// The same request with a few million bytes that nobody looks for.
+fn big(request: Vec<u8>) -> Vec<u8> {
+    let text = String::from_utf8(request).unwrap();
+    let (start, end) = text.split_at(text.rfind("</lrmd_command>").unwrap());
+    [start, &"<child name='value' other='thing'/>".repeat(100_000), end].concat().into_bytes()
+}
+
 /// A request to run a monitor, as bytes.
 fn execution(resource: &str, number: usize) -> Vec<u8> {
     let mut payload = Vec::new();

@@ -33,9 +33,14 @@ impl World {
             let transmitting = self.links.iter().filter(|(_, link)| link.transmits);
             let conns: Vec<_> = transmitting.map(|(&conn, _)| conn).collect();
             // Each gets its turn.
-            if conns.into_iter().filter(|&conn| self.transmit(conn)).count() == 0 {
+            if conns.into_iter().filter(|&conn| self.transmit(conn)).count() > 0 {
+                continue;
+            }
+            // Here nothing comes between the steps in which a big message is looked at.
+            if self.exited.is_some() || !self.core.is_reading() {
                 break;
             }
+            self.handle(Event::Resume);
         }
         let timers = self.core.deadline().is_none_or(|at| at > self.now.mono);
         self.oracle.settled(self.now, timers)?;
