@@ -120,7 +120,7 @@ impl Outcome {
         let denied = matches!(errno, EACCES | EPERM);
         let rc = match () {
             () if denied || step == Step::User => Self::INSUFFICIENT_PRIVILEGES,
-            () if missing && matches!(step, Step::Lookup | Step::Exec) => Self::NOT_INSTALLED,
+            () if missing && step == Step::Exec => Self::NOT_INSTALLED,
             () => Self::GENERIC_ERROR,
         };
         match step {
@@ -130,10 +130,11 @@ impl Outcome {
                 Self::done(rc, Some(reason))
             }
             Step::User => Self::done(rc, Some("Could not set user for child process".to_owned())),
-            Step::Lookup if missing => Self::not_installed(kind),
+            // Whatever keeps an agent from being found: it is not there (so stock, since 2.1.0). Only the reason is
+            // more precise than stock's, which is always the first.
             Step::Lookup => {
                 let reason = format!("{kind}: {}", strerror(errno));
-                Self { rc, status: Status::Error, reason: Some(reason), ran: false }
+                Self { reason: Some(reason), ..Self::not_installed(kind) }
             }
             Step::Pipe | Step::Fork | Step::SetUp => {
                 Self { rc, status: Status::Error, reason: Some(strerror(errno)), ran: false }
@@ -232,7 +233,7 @@ mod tests {
             (outcome.rc, outcome.status as i32, outcome.reason.unwrap())
         };
         assert_eq!(result(Step::Lookup, ENOENT), (5, 7, "Dummy: No such file or directory".into()));
-        assert_eq!(result(Step::Lookup, EACCES), (4, 4, "Dummy: Permission denied".into()));
+        assert_eq!(result(Step::Lookup, EACCES), (5, 7, "Dummy: Permission denied".into()));
         assert_eq!((result(Step::Exec, EACCES).0, result(Step::Exec, EACCES).1), (4, 0));
         assert_eq!((result(Step::Exec, ENOENT).0, result(Step::Exec, ENOENT).1), (5, 0));
         assert_eq!((result(Step::Exec, 12).0, result(Step::Exec, 12).1), (1, 0));

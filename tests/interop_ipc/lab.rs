@@ -145,6 +145,12 @@ impl Lab {
         self.root.join(path.trim_start_matches('/'))
     }
 
+    /// Puts an empty directory in the place of one of the root's, for this test to fill.
+    #[allow(dead_code, reason = "for tests/beside_stock, which has this module, too")]
+    pub fn mount_private(&self, place: &str) {
+        mount(&["-t", "tmpfs", "-o", "mode=755", "private", &self.at(place).to_string_lossy()]);
+    }
+
     /// The files of the stock daemon's package, which are not in the root.
     #[allow(dead_code, reason = "for tests/probe, which has this module, too")]
     pub fn stock(&self) -> PathBuf {

@@ -82,8 +82,7 @@ impl Outcome {
             1
         };
         match step {
-            Step::Lookup if missing => Self::ours(5, NOT_INSTALLED, &format!("{kind}: ")),
-            Step::Lookup => Self::ours(rc, ERROR, ""),
+            Step::Lookup => Self::ours(5, NOT_INSTALLED, &format!("{kind}: ")),
             // The child was there, and ended with this code.
             Step::Exec => {
                 Self { ran: true, ..Self::ours(rc, DONE, "Child process was unable to execute file") }
