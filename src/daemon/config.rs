@@ -130,6 +130,13 @@ impl Config {
         }
         reader.environment.extend(environment);
         reader.warn_of_others();
+        for word in &arguments.ignored {
+            let word = Escaped(word.as_bytes());
+            reader.warnings.push(line!(
+                Warning,
+                "The argument \"{word}\" is neither an option nor its value: ignoring it"
+            ));
+        }
         if let Some(port) = arguments.port.last() {
             reader.set("PCMK_remote_port", port);
         }
@@ -213,12 +220,16 @@ impl Reader {
 
     fn port(&mut self) -> u16 {
         let Some(value) = self.option("remote_port").map(<[u8]>::to_vec) else { return DEFAULT_PORT };
-        let number = std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok());
-        number.filter(|&port| port > 0).unwrap_or_else(|| {
-            let instead = format!("listening on {DEFAULT_PORT}");
-            self.warn("PCMK_remote_port", &value, "a number from 1 to 65535", &instead);
-            DEFAULT_PORT
-        })
+        if let Some(port) = std::str::from_utf8(&value).ok().and_then(port_of) {
+            return port;
+        }
+        // As in stock, what stands around a number does not keep it from counting.
+        let text = String::from_utf8_lossy(&value);
+        let text = text.trim_start().trim_start_matches('+');
+        let end = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+        let port = text.get(..end).and_then(port_of).unwrap_or(DEFAULT_PORT);
+        self.warn("PCMK_remote_port", &value, "a number from 1 to 65535", &format!("listening on {port}"));
+        port
     }
 
     fn key(&self) -> CString {
@@ -409,6 +420,10 @@ impl Reader {
 fn c_string(mut bytes: Vec<u8>) -> CString {
     bytes.retain(|&byte| byte != 0);
     CString::new(bytes).unwrap_or_default()
+}
+
+fn port_of(text: &str) -> Option<u16> {
+    text.parse().ok().filter(|&port| port > 0)
 }
 
 /// A time as Pacemaker writes it: a number and, unless it means seconds, a unit.

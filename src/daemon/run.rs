@@ -22,6 +22,8 @@ use super::settings_file::SettingsFile;
 
 /// What this program calls itself.
 pub const VERSION: &str = concat!("pacelet ", env!("CARGO_PKG_VERSION"));
+/// The exit status when what was asked for cannot be printed.
+const FAILED: u8 = 1;
 /// Where agents keep what must not outlive a boot.
 const AGENTS_RUN_DIRECTORY: &str = "/run/resource-agents";
 /// Stock's working directory, and so its agents'.
@@ -37,16 +39,23 @@ pub fn main<'a>(
     let version = format!("{VERSION}, a Pacemaker Remote node ({NAME})");
     match Arguments::parse(NAME, &version, arguments) {
         Ok(arguments) => start(Config::new(&arguments, environment, &machine())),
+        Err(Stop::Answer(text, Some(file))) => match std::fs::write(&file, text) {
+            Ok(()) => ExitCode::Ok as u8,
+            Err(error) => complain(&format!("Cannot print to {}: {error}\n", file.display()), FAILED),
+        },
         // Nobody may be there to read it.
-        Err(Stop::Answer(text)) => {
+        Err(Stop::Answer(text, None)) => {
             let _ = io::stdout().write_all(text.as_bytes());
             ExitCode::Ok as u8
         }
-        Err(Stop::Usage(text)) => {
-            let _ = io::stderr().write_all(text.as_bytes());
-            USAGE
-        }
+        Err(Stop::Failed(text)) => complain(&text, FAILED),
+        Err(Stop::Usage(text)) => complain(&text, USAGE),
     }
+}
+
+fn complain(text: &str, status: u8) -> u8 {
+    let _ = io::stderr().write_all(text.as_bytes());
+    status
 }
 
 /// In a container there is nobody who would have read the host's settings: the first process is told all

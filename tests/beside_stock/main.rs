@@ -8,6 +8,7 @@ mod execs;
 #[allow(dead_code, reason = "what the tests of the local tools need")]
 #[path = "../interop_ipc/lab.rs"]
 mod lab;
+mod words;
 
 use std::fs;
 use std::process::{Child, Command, Stdio};

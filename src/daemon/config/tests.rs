@@ -48,15 +48,26 @@ fn the_new_name_goes_before_the_old_one() {
 
 #[test]
 fn a_port_that_is_none_is_named() {
-    for value in ["0", "65536", "http", "-1", "31 21", "3121x"] {
+    let others = ["0", "65536", "http", "-1", "0x10", "=3125"].map(|value| (value, 3121));
+    for (value, port) in
+        others.into_iter().chain([("31 21", 31), ("3125x", 3125), (" 3125", 3125), (" +3125", 3125)])
+    {
         let config = Config::of(&[], &[("PCMK_remote_port", value)]);
-        assert_eq!(config.port, 3121);
+        assert_eq!(config.port, port);
         let expected = format!(
-            "PCMK_remote_port is \"{value}\" but should be a number from 1 to 65535: listening on 3121"
+            "PCMK_remote_port is \"{value}\" but should be a number from 1 to 65535: listening on {port}"
         );
         assert_eq!(texts(&config), [expected]);
     }
     assert!(Config::of(&[], &[("PCMK_remote_port", "")]).warnings.is_empty());
+    let config = Config::of(&["start", "-p", "x"], &[]);
+    assert_eq!(
+        texts(&config),
+        [
+            "The argument \"start\" is neither an option nor its value: ignoring it",
+            "PCMK_remote_port is \"x\" but should be a number from 1 to 65535: listening on 3121",
+        ]
+    );
 }
 
 #[test]
