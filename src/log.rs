@@ -32,6 +32,12 @@ impl Level {
             Self::Debug => "debug",
         }
     }
+
+    /// The level with this number.
+    pub fn numbered(number: u8) -> Option<Self> {
+        let all = [Self::Crit, Self::Error, Self::Warning, Self::Notice, Self::Info, Self::Debug];
+        all.into_iter().find(|level| *level as u8 == number)
+    }
 }
 
 /// One line for the log.

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use pacelet::daemon;
+use pacelet::sys::scribe;
 use pacelet::tools::{demo, probe};
 
 /// What `pacelet` alone, or with a word it does not know, says.
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     let status = match name.to_str() {
         Some("pacemaker-remoted" | "pacemaker_remoted") => run_daemon(rest),
         Some("demo") => demo_agent(rest),
+        Some(scribe::NAME) => daemon::write_log_files(rest.iter().map(OsString::as_os_str)),
         _ => by_word(rest),
     };
     status.into()

@@ -49,6 +49,16 @@ impl Facility {
         u8::try_from(position).ok().map(Self)
     }
 
+    /// Its number.
+    pub fn number(self) -> u8 {
+        self.0
+    }
+
+    /// The one with this number.
+    pub fn numbered(number: u8) -> Option<Self> {
+        FACILITIES.get(usize::from(number)).map(|_| Self(number))
+    }
+
     /// Its name.
     pub fn name(self) -> &'static str {
         FACILITIES.get(usize::from(self.0)).unwrap_or(&"")

@@ -1,10 +1,14 @@
 //! The log file. A disk may stall or be full, and the loop must not wait for it: lines go through a pipe to a
 //! process that does nothing but write them ([`crate::sys::scribe`]). The pipe holds some thousand lines;
 //! what comes when it is full is lost and counted, and the file says so when it is written again.
+//!
+//! If somebody ends that process, another is started when there is something to write, a second later at the
+//! earliest, and up to 30 if that happens again and again. What comes meanwhile is lost and counted, too.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::fmt::Write;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 
 use crate::line;
 use crate::log::{Escaped, Level, Line};
@@ -15,7 +19,9 @@ use crate::sys::users::Ids;
 use crate::sys::{clock, process};
 use crate::time::Instant;
 
-use super::log::{Log, NAME, Sinks};
+use super::arguments::USAGE;
+use super::log::{Facility, Log, NAME, Sinks};
+use super::run::VERSION;
 
 /// How many files there may be.
 pub const FILES: usize = 8;
@@ -23,6 +29,11 @@ pub const FILES: usize = 8;
 const OWNER: (&str, &str) = ("hacluster", "haclient");
 /// How often a file that cannot be opened is tried, in milliseconds.
 const PAUSE: u64 = 10_000;
+/// How soon another process is started in the place of one that was ended, in milliseconds; each time it lives for
+/// less than the longest pause that takes twice as long…
+const FIRST_PAUSE: u64 = 1_000;
+/// …up to this.
+const LONGEST_PAUSE: u64 = 30_000;
 /// What is read from the pipe at once.
 const READ: usize = 16 * 1024;
 const MONTHS: [&str; 12] =
@@ -42,11 +53,20 @@ pub struct Files {
 /// The daemon's end.
 #[derive(Debug)]
 pub struct LogFile {
-    scribe: Scribe,
+    /// `None`: it was ended.
+    scribe: Option<Scribe>,
     least: Level,
+    /// What another one has to know.
+    arguments: Vec<CString>,
+    started: Instant,
+    /// When another may be started…
+    retry: Instant,
+    /// …and how long it takes the next time.
+    pause: u64,
+    /// That it was ended has been told.
+    told: bool,
     /// How many lines did not fit since the last one that did.
     lost: u64,
-    gone: bool,
     /// Used again for each line.
     text: String,
 }
@@ -59,35 +79,71 @@ impl LogFile {
     pub fn start(files: Files, sinks: Sinks) -> Result<Self, String> {
         let least = files.least;
         let daemon = std::process::id();
+        let arguments = encode(&files, sinks, daemon);
         let scribe = scribe::start(move |input| write_all(&input, &files, Log::new(sinks, daemon), daemon));
         let scribe = scribe.map_err(|errno| std::io::Error::from(errno).to_string())?;
-        Ok(Self { scribe, least, lost: 0, gone: false, text: String::new() })
+        let started = clock::monotonic();
+        Ok(Self {
+            scribe: Some(scribe),
+            least,
+            arguments,
+            started,
+            retry: started,
+            pause: FIRST_PAUSE,
+            told: false,
+            lost: 0,
+            text: String::new(),
+        })
     }
 
     /// Writes a line if its level is wanted. A line that comes back is what others are to know.
     pub fn write(&mut self, line: &Line) -> Option<Line> {
-        if line.level > self.least || self.gone {
+        if line.level > self.least {
             return None;
         }
+        if self.scribe.is_none() {
+            let now = clock::monotonic();
+            if now < self.retry {
+                self.lost += 1;
+                return None;
+            }
+            self.started = now;
+            self.scribe = scribe::restart(&self.arguments).ok();
+        }
+        let mut taken = Taken::Yes;
         if self.lost > 0 {
             let notice = line!(Warning, "{} lines lost: the log file was not written in time", self.lost);
-            if self.send(&notice) == Taken::Yes {
+            taken = self.send(&notice);
+            if taken == Taken::Yes {
                 self.lost = 0;
             }
         }
-        match if self.lost > 0 { Taken::Full } else { self.send(line) } {
-            Taken::Yes => {}
-            Taken::Full => self.lost += 1,
-            Taken::Gone => {
-                self.gone = true;
-                return Some(line!(
-                    Error,
-                    "The log file is not written any more: somebody ended {}, which does that",
-                    scribe::NAME
-                ));
-            }
+        if taken == Taken::Yes {
+            taken = self.send(line);
         }
-        None
+        if taken != Taken::Yes {
+            self.lost += 1;
+        }
+        if taken == Taken::Gone { self.ended() } else { None }
+    }
+
+    /// Somebody ended the process, or it could not be started.
+    fn ended(&mut self) -> Option<Line> {
+        let now = clock::monotonic();
+        if self.started.after(LONGEST_PAUSE) <= now {
+            (self.pause, self.told) = (FIRST_PAUSE, false);
+        }
+        self.scribe = None;
+        self.retry = now.after(self.pause);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        if std::mem::replace(&mut self.told, true) {
+            return None;
+        }
+        let name = scribe::NAME;
+        Some(line!(
+            Error,
+            "The log file is not written: somebody ended {name}, which does that: starting another"
+        ))
     }
 
     /// A record is the time in milliseconds, and the line.
@@ -96,8 +152,44 @@ impl LogFile {
         let _ = write!(self.text, "{} {}: {}", clock::epoch_millis(), line.level.name(), line.text);
         self.text.truncate(self.text.floor_char_boundary(scribe::LONGEST_LINE - 1));
         self.text.push('\n');
-        self.scribe.send(self.text.as_bytes())
+        self.scribe.as_ref().map_or(Taken::Gone, |scribe| scribe.send(self.text.as_bytes()))
     }
+}
+
+/// What stands for no level and no facility.
+const NONE: u8 = u8::MAX;
+
+/// What a process that is started anew has to know, as its arguments: numbers, then the paths.
+fn encode(files: &Files, sinks: Sinks, daemon: u32) -> Vec<CString> {
+    let (facility, priority) =
+        sinks.syslog.map_or((NONE, NONE), |(facility, level)| (facility.number(), level as u8));
+    let stderr = sinks.stderr.map_or(NONE, |level| level as u8);
+    let least = files.least as u8;
+    let numbers = format!("{daemon} {} {least} {facility} {priority} {stderr}", files.mode);
+    // Numbers have no NUL.
+    CString::new(numbers).into_iter().chain(files.paths.iter().cloned()).collect()
+}
+
+fn decode(arguments: &[&OsStr]) -> Option<(Files, Sinks, u32)> {
+    let (numbers, paths) = arguments.split_first()?;
+    let mut numbers = numbers.to_str()?.split(' ').map(|number| number.parse::<u32>().ok());
+    let (daemon, mode) = (numbers.next()??, numbers.next()??);
+    let mut small = || u8::try_from(numbers.next()??).ok();
+    let (least, facility, priority, stderr) = (small()?, small()?, small()?, small()?);
+    let paths = paths.iter().map(|path| CString::new(path.as_bytes()).ok()).collect::<Option<_>>()?;
+    let syslog = Facility::numbered(facility).zip(Level::numbered(priority));
+    let files = Files { paths, mode, least: Level::numbered(least)? };
+    Some((files, Sinks { syslog, stderr: Level::numbered(stderr) }, daemon))
+}
+
+/// What this program does under the name [`scribe::NAME`]; gives its exit status. Nobody but the daemon starts it so.
+pub fn main<'a>(arguments: impl IntoIterator<Item = &'a OsStr>) -> u8 {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    let Some((files, sinks, daemon)) = decode(&arguments) else { return USAGE };
+    process::install_panic_hook(VERSION);
+    let Some(input) = scribe::resume() else { return USAGE };
+    write_all(&input, &files, Log::new(sinks, daemon), daemon);
+    0
 }
 
 /// A file as it is written.
@@ -243,6 +335,23 @@ mod tests {
         assert!(time.ends_with(":59.007"), "{time}");
         let expected = " node5 pacemaker-remoted   [42] (pacemaker-remoted) \tnotice: Remote client connection accepted\n";
         assert_eq!(rest, expected);
+    }
+
+    #[test]
+    fn what_another_process_has_to_know_reaches_it() {
+        let files = Files { paths: vec![c"/a b".into(), c"/c".into()], mode: 0o660, least: Level::Info };
+        for sinks in [
+            Sinks { syslog: None, stderr: None },
+            Sinks { syslog: Facility::named(b"local7").zip(Some(Level::Notice)), stderr: Some(Level::Debug) },
+        ] {
+            let arguments = encode(&files, sinks, 42);
+            let words: Vec<_> = arguments.iter().map(|word| OsStr::from_bytes(word.to_bytes())).collect();
+            assert_eq!(decode(&words), Some((files.clone(), sinks, 42)));
+        }
+        for wrong in [&[][..], &["1 2 3 4 5"], &["1 2 9 4 5 6"], &["1 2 x 4 5 6"], &["1 2 3 4 5 256"]] {
+            let words: Vec<_> = wrong.iter().map(OsStr::new).collect();
+            assert_eq!(decode(&words), None, "{wrong:?}");
+        }
     }
 
     #[test]

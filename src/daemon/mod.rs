@@ -16,5 +16,6 @@ mod settings_file;
 mod shutdown;
 
 pub use self::core::{Core, Effect, Event, ExitCode, Settings};
+pub use self::log_file::main as write_log_files;
 pub use self::port::Obstacle;
 pub use self::run::{VERSION, main};

@@ -1,11 +1,12 @@
-//! A process that writes what the daemon must not wait for: see [`start`].
+//! A process that writes what the daemon must not wait for: see [`start`], and [`restart`] for when it was ended.
 #![allow(unsafe_code)]
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
-use rustix::io::ioctl_fionread;
+use rustix::io::{FdFlags, ioctl_fionread};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
 use super::child::close_from;
@@ -15,6 +16,10 @@ use super::{Errno, image};
 
 /// How the process is called. Whoever looks for the daemon by its name must find one process only.
 pub const NAME: &str = "pacelet-scribe";
+/// The same, as the first of the program's arguments.
+const ARGUMENT: &CStr = c"pacelet-scribe";
+/// This program, whatever has become of its file.
+const PROGRAM: &CStr = c"/proc/self/exe";
 /// The longest line: a pipe takes this much at once or not at all.
 pub const LONGEST_LINE: usize = 4096;
 /// How many bytes wait while the disk stalls, if the kernel grants it (or 64 KiB).
@@ -65,10 +70,7 @@ impl Scribe {
 /// # Errors
 /// What `pipe2` and `fork` say.
 pub fn start(work: impl FnOnce(OwnedFd)) -> Result<Scribe, Errno> {
-    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
-    rustix::io::ioctl_fionbio(&write, true)?;
-    // Beyond what users get, only root has more.
-    let _ = fcntl_setpipe_size(&write, WAITING);
+    let (read, write) = pipe()?;
     // SAFETY: this process has one thread, so the child's memory is whole.
     match unsafe { libc::fork() } {
         0 => {}
@@ -81,7 +83,52 @@ pub fn start(work: impl FnOnce(OwnedFd)) -> Result<Scribe, Errno> {
     unsafe { libc::_exit(0) }
 }
 
-/// Makes the forked process one of its own; gives its end of the pipe.
+/// Starts another one: this program again under the name [`NAME`], which is to call [`resume`]. Unlike a fork alone it
+/// gets nothing of what this process has in its memory by now, the key above all. If it cannot be executed (there is
+/// no /proc, say) that shows in [`Taken::Gone`].
+///
+/// # Errors
+/// What `pipe2` and `fork` say.
+pub fn restart(arguments: &[CString]) -> Result<Scribe, Errno> {
+    let (read, write) = pipe()?;
+    let mut argv = vec![ARGUMENT.as_ptr()];
+    argv.extend(arguments.iter().map(|argument| argument.as_ptr()));
+    argv.push(std::ptr::null());
+    // SAFETY: what the child calls is async-signal-safe, and it uses no memory that was not there before.
+    match unsafe { libc::fork() } {
+        0 => {}
+        pid if pid < 0 => return Err(last_errno()),
+        _ => return Ok(Scribe { pipe: write }),
+    }
+    let read = move_to_input(read);
+    let _ = rustix::io::fcntl_setfd(&read, FdFlags::empty());
+    close_from(INPUT + 1);
+    // SAFETY: all pointers in the array are valid strings, and it ends with null.
+    unsafe { libc::execv(PROGRAM.as_ptr(), argv.as_ptr()) };
+    // SAFETY: _exit has no preconditions.
+    unsafe { libc::_exit(127) }
+}
+
+/// What the program that [`restart`] runs has to do first; gives its end of the pipe, if there is one.
+pub fn resume() -> Option<OwnedFd> {
+    // SAFETY: fcntl has no preconditions.
+    if unsafe { libc::fcntl(INPUT, libc::F_GETFD) } < 0 {
+        return None;
+    }
+    // SAFETY: the descriptor is open, and nothing in this program owns it: it has just started.
+    Some(settle(unsafe { OwnedFd::from_raw_fd(INPUT) }))
+}
+
+/// The reading and the writing end.
+fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&write, true)?;
+    // Beyond what users get, only root has more.
+    let _ = fcntl_setpipe_size(&write, WAITING);
+    Ok((read, write))
+}
+
+/// Makes the process one of its own; gives its end of the pipe.
 fn settle(read: OwnedFd) -> OwnedFd {
     retitle(NAME);
     for signal in IGNORED {
@@ -101,12 +148,12 @@ fn settle(read: OwnedFd) -> OwnedFd {
 }
 
 fn move_to_input(read: OwnedFd) -> OwnedFd {
-    use std::os::fd::{FromRawFd, IntoRawFd};
+    use std::os::fd::IntoRawFd;
     if read.as_raw_fd() == INPUT {
         return read;
     }
     // SAFETY: dup2 has no preconditions. What was number 3 is used by nobody: the daemon opens nothing before the
-    // fork that it uses in `work`.
+    // first fork that it uses in `work`, and after another there is nothing but exec.
     if unsafe { libc::dup2(read.as_raw_fd(), INPUT) } != INPUT {
         return read;
     }

@@ -192,18 +192,51 @@ fn the_scribe_goes_by_another_name_and_ends_by_itself() {
 }
 
 #[test]
-fn a_scribe_that_was_ended_is_told_once() {
+fn a_scribe_that_was_ended_is_told_once_and_has_a_successor() {
     let place = Place::new("no-scribe");
     let daemon = daemon(&place, |_| {});
-    rustix::process::kill_process(pid(scribe(&daemon)), Signal::KILL).unwrap();
+    let path = place.path("file.log");
+    let first = scribe(&daemon);
+    wait_until("the first lines", || fs::read_to_string(&path).is_ok_and(|text| text.contains("started")));
+    rustix::process::kill_process(pid(first), Signal::KILL).unwrap();
     wait_until("the complaint", || {
         chatter(&daemon, 1);
-        daemon.log().contains("The log file is not written any more")
+        daemon.log().contains("The log file is not written: somebody ended pacelet-scribe")
     });
-    chatter(&daemon, 3);
     let mut buffers = Buffers::new();
     daemon.connect(KEY, &mut buffers).unwrap().register("test").unwrap();
-    assert_eq!(daemon.log().matches("is not written any more").count(), 1);
+    wait_until("what was lost", || {
+        chatter(&daemon, 1);
+        fs::read_to_string(&path).unwrap().contains("lines lost: the log file was not written in time\n")
+    });
+    // It is what the first was, but that it has no copy of the daemon's memory.
+    let second = scribe(&daemon);
+    assert_ne!(first, second);
+    let cmdline = fs::read_to_string(format!("/proc/{second}/cmdline")).unwrap();
+    assert!(!cmdline.contains("pacemaker") && !cmdline.contains("daemon"), "{cmdline:?}");
+    assert_eq!(fs::read_dir(format!("/proc/{second}/fd")).unwrap().count(), 5);
+    assert!(!memory_holds(second, KEY));
+    assert_eq!(daemon.log().matches("The log file is not written").count(), 1);
+}
+
+/// Whether a process has these bytes anywhere that it could write to.
+fn memory_holds(pid: u32, bytes: &[u8]) -> bool {
+    use std::os::unix::fs::FileExt as _;
+    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let mut looked = 0;
+    let found = maps.lines().filter(|line| line.contains(" rw")).any(|line| {
+        let (start, end) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
+        let address = |text| u64::from_str_radix(text, 16).unwrap();
+        let (start, end) = (address(start), address(end));
+        let mut text = vec![0; usize::try_from(end - start).unwrap()];
+        // The kernel's own pages cannot be read.
+        let Ok(()) = memory.read_exact_at(&mut text, start) else { return false };
+        looked += text.len();
+        text.windows(bytes.len()).any(|window| window == bytes)
+    });
+    assert!(looked > 0);
+    found
 }
 
 #[test]
