@@ -159,10 +159,12 @@ fn fork(plan: &mut Plan<'_>) -> Result<Pid, Errno> {
     // child needs that only makes system calls; and each page that it writes has to be copied.
     let flags = libc::c_long::from(libc::SIGCHLD);
     let none: libc::c_long = 0;
-    // SAFETY: without a stack or addresses for identities and without flags this is the system call fork, whatever
-    // the order of its arguments. `Plan::run` makes only async-signal-safe calls and never returns, so the child is
-    // sound even if this process had more threads than its one.
-    let pid = match unsafe { libc::syscall(libc::SYS_clone, flags, none, none, none, none) } {
+    let [first, second] = if cfg!(target_arch = "s390x") { [none, flags] } else { [flags, none] };
+    // SAFETY: with no flag but the signal, no stack and no addresses for identities this is the system call fork; the
+    // order of what follows the first two arguments differs, too, but all of it is nothing. `Plan::run` makes only
+    // async-signal-safe calls and never returns, so the child is sound even if this process had more threads than
+    // its one.
+    let pid = match unsafe { libc::syscall(libc::SYS_clone, first, second, none, none, none) } {
         // SAFETY: this is the child, and all pointers in the plan are into memory that is borrowed here.
         0 => unsafe { plan.run() },
         pid if pid < 0 => return Err(last_errno()),
