@@ -21,32 +21,34 @@
 //!
 //! # The life of a connection
 //!
-//! Rows are states, columns are records. What is not in a cell is unexpected_message; a cell with an
-//! arrow consumes its state. Every failure sends its alert and leads to `Failed`, where nothing is
-//! read any more.
+//! Rows are states, columns are records. A cell with an arrow consumes its state. Every failure, as "unexpected"
+//! for unexpected_message, sends its alert and leads to `Failed`, where nothing is read any more.
 //!
 //! ```text
-//! in the clear       handshake             change_cipher_spec  alert
-//! ExpectHello        pieces of ClientHello -                   close_notify: answer
-//!                    → ExpectSecondHello,                      others: failure
+//!                    handshake              change_cipher_spec  alert                     application_data
+//! ExpectHello        pieces of ClientHello  unexpected          close_notify: answer      unexpected
+//!                    → ExpectSecondHello,                       others: failure
 //!                    → ExpectFinished
-//! ExpectSecondHello  pieces of ClientHello one is dropped      the same
-//!                    → ExpectFinished
-//! ExpectFinished     -                     one is dropped (*)  the same, until a record was encrypted
-//! Connected          -                     -                   -
-//!
-//! encrypted          handshake             change_cipher_spec  alert            application_data
-//! ExpectHello        -                     -                   -                -
-//! ExpectSecondHello  (early data, if it was announced, is skipped unread)
-//! ExpectFinished     pieces of Finished    -                   close_notify:    -
-//!                    → Connected                               answer
-//! Connected          pieces of KeyUpdate   -                   others: failure  to the caller
-//!                    → Connected, new keys
-//!
-//! (*) one in all: not another one if one came before the second hello
+//! ExpectSecondHello  pieces of ClientHello  one is dropped      the same                  early data, if it was
+//!                    → ExpectFinished                                                     announced, is skipped
+//! ExpectFinished     unexpected             one is dropped (*)  the same, until a record  opened
+//!                                                               was opened
+//! Connected          unexpected             unexpected          unexpected                opened
 //! ```
 //!
-//! Orthogonal to it, each direction is open until its close_notify (section 6.1). After the peer's
+//! (*) one in all: not another one if one came before the second hello
+//!
+//! What was encrypted in a record that was opened:
+//!
+//! ```text
+//!                    handshake              change_cipher_spec  alert                     application_data
+//! ExpectFinished     pieces of Finished     unexpected          close_notify: answer      unexpected
+//!                    → Connected                                others: failure
+//! Connected          pieces of KeyUpdate    unexpected          the same                  to the caller
+//!                    → Connected, new keys
+//! ```
+//!
+//! Orthogonal to this, each direction is open until its close_notify (section 6.1). After the peer's
 //! nothing is read; after ours nothing is written. The peer's is answered with ours.
 //!
 //! # What the peer may learn

@@ -39,6 +39,16 @@ impl ContentType {
             _ => return None,
         })
     }
+
+    /// As RFC 8446 calls it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::ChangeCipherSpec => "change_cipher_spec",
+            Self::Alert => "alert",
+            Self::Handshake => "handshake",
+            Self::ApplicationData => "application_data",
+        }
+    }
 }
 
 /// A record's header, within the limits. The version in it "MUST be ignored for all purposes".

@@ -6,6 +6,8 @@ use core::mem;
 use rand_core::CryptoRngCore;
 use subtle::ConstantTimeEq;
 
+use crate::trial;
+
 use super::alert::Alert;
 use super::failure::{Cause, Failure};
 use super::handshake::{Answer, Pending, Retry, answer};
@@ -58,6 +60,18 @@ enum State {
     Failed,
 }
 
+impl State {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::ExpectHello => "ExpectHello",
+            Self::ExpectSecondHello(_) => "ExpectSecondHello",
+            Self::ExpectFinished(_) => "ExpectFinished",
+            Self::Connected(_) => "Connected",
+            Self::Failed => "Failed",
+        }
+    }
+}
+
 /// What [`Server::receive`] was given besides the bytes.
 struct Given<'a> {
     psk: Option<&'a Psk>,
@@ -69,7 +83,7 @@ struct Given<'a> {
 impl Server {
     /// A connection that was just accepted.
     pub fn new() -> Self {
-        Self::with_update_after(UPDATE_AFTER)
+        Self::with_update_after(trial::UPDATE_AFTER.unwrap_or(UPDATE_AFTER))
     }
 
     /// Like [`Server::new`], with other than [`UPDATE_AFTER`] records to a key: a test does not want
@@ -234,8 +248,9 @@ impl Server {
         Ok(())
     }
 
-    /// One record: the rows and columns of the table.
+    /// One record: the rows and columns of the first table.
     fn on_record(&mut self, kind: ContentType, body: &[u8], given: &mut Given<'_>) -> Result<(), Cause> {
+        trial::reach("records", self.state.name(), kind.name());
         let state = mem::replace(&mut self.state, State::Failed);
         self.state = match (state, kind) {
             (State::ExpectHello, ContentType::Handshake) => self.on_hello(None, body, given)?,
@@ -323,6 +338,7 @@ impl Server {
             }
             opened => opened?,
         };
+        trial::reach("opened records", "ExpectFinished", kind.name());
         pending.protected = true;
         pending.early_data = 0;
         let content = given.plaintext.split_off(start);
@@ -354,6 +370,7 @@ impl Server {
     ) -> Result<State, Cause> {
         let start = given.plaintext.len();
         let kind = read.open(body, given.plaintext)?;
+        trial::reach("opened records", "Connected", kind.name());
         if kind == ContentType::ApplicationData && !self.handshake.is_amid() {
             if given.plaintext.len() > start {
                 self.barren = 0;
@@ -457,13 +474,6 @@ impl Default for Server {
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match self.state {
-            State::ExpectHello => "ExpectHello",
-            State::ExpectSecondHello(_) => "ExpectSecondHello",
-            State::ExpectFinished(_) => "ExpectFinished",
-            State::Connected(_) => "Connected",
-            State::Failed => "Failed",
-        };
-        f.debug_struct("Server").field("state", &state).finish_non_exhaustive()
+        f.debug_struct("Server").field("state", &self.state.name()).finish_non_exhaustive()
     }
 }

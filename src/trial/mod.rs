@@ -18,6 +18,20 @@ compile_error!(
     "the feature `trial` puts bugs into the daemon: it is for tests/sim alone, never for a release"
 );
 
+/// After how many records TLS takes new keys: what the variable of this name said when a trial was built, so that
+/// a real controller sees some.
+#[cfg(feature = "trial")]
+pub const UPDATE_AFTER: Option<u64> = match option_env!("PACELET_UPDATE_AFTER") {
+    None => None,
+    Some(text) => match u64::from_str_radix(text, 10) {
+        Ok(records) => Some(records),
+        Err(_) => panic!("PACELET_UPDATE_AFTER is not a number"),
+    },
+};
+/// As many as is right.
+#[cfg(not(feature = "trial"))]
+pub const UPDATE_AFTER: Option<u64> = None;
+
 #[cfg(feature = "trial")]
 thread_local! {
     static ACTIVE: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) };

@@ -2,6 +2,7 @@
 //! modules below, by what it is about.
 
 mod alerts;
+mod cells;
 mod client;
 mod hellos;
 mod key_update;

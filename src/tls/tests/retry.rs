@@ -4,7 +4,7 @@
 use super::*;
 
 /// A hello without a useful share, for this first group of ours.
-fn shareless(group: u16) -> Hello {
+pub(super) fn shareless(group: u16) -> Hello {
     let mut hello = ordinary();
     hello.set(10, list16(&[0x001e, group, SECP256R1].map(u16::to_be_bytes).concat()));
     hello.set(51, list16(&[vec![0, 0x1e], list16(&[5; 56])].concat()));
@@ -12,7 +12,7 @@ fn shareless(group: u16) -> Hello {
 }
 
 /// Up to the HelloRetryRequest; the transcript is for the second hello's binder.
-fn asked(hello: &Hello) -> (Host, Client, u16, sha2::Sha256) {
+pub(super) fn asked(hello: &Hello) -> (Host, Client, u16, sha2::Sha256) {
     let mut host = Host::new(&hello.key);
     let message = hello.message();
     host.receive(&record(HANDSHAKE, &message)).unwrap();
