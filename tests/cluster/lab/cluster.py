@@ -85,15 +85,17 @@ class Status:
 class Cluster:
     """Cluster nodes `c1`, … and remotes `r1`, `r2`, …; the remotes' addresses alternate between IPv4 and IPv6."""
 
-    def __init__(self, root, layer, directory, remotes, talkative=False, members=1):
+    def __init__(self, root, layer, directory, remotes, talkative=False, members=1, tapped=False):
         """`layer`: directory with the remote daemon's files, laid over the remotes' root; `talkative`: whether
-        these daemons log to standard error as well."""
+        these daemons log to standard error as well;
+        `tapped`: whether what they send is looked at."""
         self.directory = directory
         self.release = root.release
         self.members = {}
         self.remotes = {}
         self._nodes = []
         self._network = Network()
+        self.tap = self._network.tap() if tapped else None
         try:
             self._build(root, layer, members, remotes, talkative)
         except BaseException:
@@ -292,4 +294,6 @@ class Cluster:
         """Ends all nodes and the network."""
         for node in self._nodes:
             node.end()
+        if self.tap:
+            self.tap.end()
         self._network.end()

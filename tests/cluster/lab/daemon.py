@@ -37,9 +37,16 @@ def stock(directory, root):
     return Daemon("stock", layer)
 
 
-def pacelet(directory, binary, say):
-    """pacelet, from `binary`, else $PACELET_BINARY, else built now; copied to a layer in `directory`."""
+def pacelet(directory, binary, say, update_keys_after=None):
+    """pacelet, from `binary`, else $PACELET_BINARY, else built now; copied to a layer in `directory`.
+
+    With `update_keys_after` a trial is built, whose TLS takes new keys after so many records."""
     binary = binary or os.environ.get(BINARY_VARIABLE)
+    if update_keys_after:
+        binary = build("--lean", say, ["--features", "trial"], {
+            "PACELET_UPDATE_AFTER": str(update_keys_after), "CARGO_TARGET_DIR": "target/trial",
+            # What a trial does not compile without.
+            "CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS": "true", "CARGO_PROFILE_RELEASE_LTO": "off", "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16"})
     layer = directory / "pacelet"
     place = layer / PLACE
     place.parent.mkdir(parents=True)
@@ -53,13 +60,14 @@ def pacelet(directory, binary, say):
     return Daemon("pacelet", layer)
 
 
-def build(mode, say):
+def build(mode, say, more=(), environment=()):
     """Builds pacelet with cross/build (`--lean` or `--tiny`), which does nothing when nothing changed."""
     say(f"building pacelet {mode} for {TARGET}")
-    command = [str(CHECKOUT / "cross/build"), TARGET, mode]
+    command = [str(CHECKOUT / "cross/build"), TARGET, mode, *more]
     if not shutil.which("cargo"):
         raise Unavailable(f"no cargo to build pacelet with; {BINARY_VARIABLE} names a binary that is there")
-    done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_LIMIT_SECONDS, cwd=CHECKOUT)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_LIMIT_SECONDS, cwd=CHECKOUT,
+                          env=dict(os.environ, **dict(environment)))
     if done.returncode == 3:
         raise Unavailable(done.stderr.strip().splitlines()[-1])
     if done.returncode != 0:

@@ -6,6 +6,7 @@ names and addresses side by side.
 
 import subprocess
 
+from .tap import Tap
 from .trouble import Trouble
 
 PREFIX4 = "10.77.0."
@@ -38,6 +39,10 @@ class Network:
                       ["addr", "add", f"{six}/64", "dev", "eth0", "nodad"]):
             node.run(["ip", *words])
         return four, six
+
+    def tap(self):
+        """Begins to listen to what remotes' daemons send."""
+        return Tap(self._holder.pid)
 
     def cut(self, node):
         """Lets nothing through to or from a node any more; the node keeps its link."""
