@@ -12,8 +12,8 @@ import struct
 import subprocess
 import sys
 
-# What the names of the remotes' ports begin with, in lab/network.py.
-REMOTES = "port1"
+# What the names of the nodes' ports begin with, in lab/network.py. Only daemons of remotes send from port 3121.
+PORTS = "port"
 PORT = 3121
 APPLICATION_DATA, OVERHEAD = 23, 17
 HEADER, KEY_UPDATE, ALERT, WHOLE_PIECE = (length + OVERHEAD for length in (40, 5, 2, 16384))
@@ -140,7 +140,7 @@ def listen(tap, flows, seen):
             frame, (interface, _, direction, *_) = tap.recvfrom(1 << 17)
         except BlockingIOError:
             return
-        if direction == PACKET_OUTGOING or not interface.startswith(REMOTES):
+        if direction == PACKET_OUTGOING or not interface.startswith(PORTS):
             continue
         if (found := segment(frame)) is None:
             continue
