@@ -14,6 +14,7 @@ pub mod executor;
 pub mod ipc;
 pub mod log;
 pub mod manual;
+pub mod proxy;
 pub mod remote;
 pub mod sys;
 pub mod time;

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use crate::agent::Place;
 use crate::line;
 use crate::log::{Escaped, Level, Line};
+use crate::proxy::Limits;
 
 use super::arguments::Arguments;
 use super::core::Settings;
@@ -150,6 +151,7 @@ impl Config {
             settings: Settings {
                 place: Place { agent_path: reader.agent_path(&ocf_root), ocf_root },
                 node_start_state: reader.node_start_state(),
+                tools: Limits::default(),
             },
             host: reader.text("remote_address"),
             port: reader.port(),

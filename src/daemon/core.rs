@@ -14,6 +14,7 @@ use crate::agent::{ChildId, Command, Ending, Place, Stream};
 use crate::executor::Executor;
 use crate::line;
 use crate::log::{Escaped, Line};
+use crate::proxy::{self, Client, Delivery, Limits, Name, Outgoing, Proxy, ToolId};
 use crate::remote::{ConnId, Connection, Fault};
 use crate::time::{Instant, Now};
 use crate::tls::Psk;
@@ -44,6 +45,8 @@ pub struct Settings {
     pub place: Place,
     /// `PCMK_node_start_state`, told to the cluster at registration.
     pub node_start_state: Option<String>,
+    /// What sessions of local tools may take.
+    pub tools: Limits,
 }
 
 /// Something that happened outside.
@@ -113,6 +116,49 @@ pub enum Event<'a> {
         /// The function of the kernel in which it waits, if that can be told: a name in ASCII.
         place: Option<&'a str>,
     },
+    /// Tools can connect to a name: [`Effect::Serve`] was carried out.
+    Serving(Name),
+    /// A name could not be had.
+    ServeFailed {
+        /// Which.
+        name: Name,
+        /// The step, the error, and who has it, if that can be told.
+        reason: String,
+        /// Somebody else has it.
+        taken: bool,
+    },
+    /// A tool asks to be connected.
+    ToolAsks {
+        /// Its number.
+        tool: ToolId,
+        /// To what.
+        name: Name,
+        /// Who it is.
+        client: Client,
+        /// How long its messages may become, in bytes: any number.
+        longest: u32,
+    },
+    /// A request came from a tool that [`Core::wants_request`]; with Pacemaker's header, at most as long as agreed on.
+    ToolRequest {
+        /// Its number.
+        tool: ToolId,
+        /// The bytes.
+        message: &'a [u8],
+    },
+    /// What became of [`Core::tool_outgoing`].
+    ToolDelivery {
+        /// Its number.
+        tool: ToolId,
+        /// What became of it.
+        delivery: Delivery,
+    },
+    /// A tool hung up, or broke the rules of its rings; the edge has forgotten it.
+    ToolGone {
+        /// Its number.
+        tool: ToolId,
+        /// What it or the system did wrong, if that was it.
+        fault: Option<String>,
+    },
     /// SIGTERM.
     Terminate,
     /// [`Core::is_reading`], and others have had their turn.
@@ -146,6 +192,31 @@ pub enum Effect {
     /// A child was killed and has not been reaped for long: tell by [`Event::Examined`] what keeps it. If it
     /// has ended meanwhile, [`Event::Ended`] tells that instead.
     Examine(ChildId),
+    /// Let tools connect to a name; what came of it is told by [`Event::Serving`] or [`Event::ServeFailed`].
+    Serve(Name),
+    /// Make a tool's rings for messages of up to `longest` bytes, header included, and answer it. If that fails,
+    /// answer it with why, and tell it by [`Event::ToolGone`].
+    Admit {
+        /// Its number.
+        tool: ToolId,
+        /// Bytes.
+        longest: u32,
+    },
+    /// Answer a tool with an errno, and close its connection. No [`Event::ToolGone`] follows.
+    Refuse {
+        /// Its number.
+        tool: ToolId,
+        /// A positive errno.
+        errno: i32,
+    },
+    /// [`Core::tool_outgoing`] has something for this tool: put it into the ring, tell what became of it by
+    /// [`Event::ToolDelivery`], and go on until there is nothing or the ring is full.
+    Deliver(ToolId),
+    /// [`Core::wants_request`] has become true for a tool: take its next request from the ring, if there is one, and
+    /// tell it by [`Event::ToolRequest`].
+    Take(ToolId),
+    /// End a tool's session and close its connection. No [`Event::ToolGone`] follows.
+    Dismiss(ToolId),
     /// Write a line to the log.
     Log(Line),
     /// End the process. Children that still run are left alone.
@@ -169,6 +240,7 @@ pub(super) struct Closing {
 pub struct Core {
     pub(super) settings: Settings,
     pub(super) executor: Executor,
+    pub(super) proxy: Proxy,
     pub(super) connections: BTreeMap<ConnId, Box<Connection>>,
     /// Those whose [`Effect::Close`] has not been carried out.
     pub(super) closing: BTreeMap<ConnId, Box<Closing>>,
@@ -194,6 +266,7 @@ impl Core {
     pub fn new(settings: Settings) -> Self {
         Self {
             executor: Executor::new(settings.place.clone()),
+            proxy: Proxy::new(settings.tools),
             settings,
             connections: BTreeMap::new(),
             closing: BTreeMap::new(),
@@ -240,12 +313,41 @@ impl Core {
             Event::Output { child, stream, bytes } => self.executor.output(child, stream, bytes),
             Event::Ended { child, ending } => self.executor.ended(child, ending, now),
             Event::Examined { child, place } => self.executor.examined(child, place, now),
+            Event::Serving(_) | Event::ServeFailed { .. } => {}
+            Event::ToolAsks { tool, name, client, longest } => {
+                let provider = self.providers.front().copied();
+                self.proxy.asks(tool, name, &client, longest, provider, now.mono, entropy);
+            }
+            Event::ToolRequest { tool, message } => self.proxy.request(tool, message, now.mono),
+            Event::ToolDelivery { tool, delivery } => self.proxy.delivered(tool, delivery, now.mono),
+            Event::ToolGone { tool, fault } => self.proxy.gone(tool, fault.as_deref()),
             Event::Terminate => self.terminate(now),
             Event::Resume => self.resume(now, entropy),
             Event::Wake => self.wake(now),
         }
         self.executor.dispatch(now);
         self.carry_out(now);
+        self.serve_tools(now);
+    }
+
+    /// Carries out what the proxy wants done.
+    fn serve_tools(&mut self, now: Now) {
+        while let Some(action) = self.proxy.poll() {
+            match action {
+                proxy::Action::Admit { tool, longest } => {
+                    self.effects.push_back(Effect::Admit { tool, longest })
+                }
+                proxy::Action::Refuse { tool, errno } => {
+                    self.effects.push_back(Effect::Refuse { tool, errno })
+                }
+                proxy::Action::Deliver(tool) => self.effects.push_back(Effect::Deliver(tool)),
+                proxy::Action::Take(tool) => self.effects.push_back(Effect::Take(tool)),
+                proxy::Action::Dismiss(tool) => self.effects.push_back(Effect::Dismiss(tool)),
+                proxy::Action::Send(conn, message) => self.send(conn, message, now),
+                proxy::Action::Execute { .. } => {}
+                proxy::Action::Log(line) => self.log(line),
+            }
+        }
     }
 
     /// The next thing to do, `None` when all has been told.
@@ -271,7 +373,8 @@ impl Core {
     /// When to send [`Event::Wake`] if nothing else happens before.
     pub fn deadline(&self) -> Option<Instant> {
         let connections = self.connections.values().filter_map(|connection| connection.deadline());
-        let own = self.port.deadline().into_iter().chain(self.shutdown.deadline());
+        let own =
+            self.port.deadline().into_iter().chain(self.shutdown.deadline()).chain(self.proxy.deadline());
         connections.chain(self.executor.deadline()).chain(own).min()
     }
 
@@ -285,6 +388,16 @@ impl Core {
         let closing = self.closing.get(&conn).map(|closing| &closing.connection);
         let connection = self.connections.get(&conn).or(closing);
         connection.map_or(&[], |connection| connection.outgoing())
+    }
+
+    /// The next message for a tool's ring.
+    pub fn tool_outgoing(&self, tool: ToolId) -> Option<Outgoing<'_>> {
+        self.proxy.outgoing(tool)
+    }
+
+    /// Whether a tool's next request may be taken from its ring.
+    pub fn wants_request(&self, tool: ToolId) -> bool {
+        self.proxy.wants(tool)
     }
 
     /// Without a key no handshake can succeed, and a failed one is never tried again by the cluster node
@@ -356,6 +469,7 @@ impl Core {
 
     fn wake(&mut self, now: Now) {
         self.executor.wake(now);
+        self.proxy.wake(now.mono);
         let overdue: Vec<_> = self
             .connections
             .iter()

@@ -179,6 +179,13 @@ impl Edge {
                 }
             }
             Effect::Examine(child) => self.examine(child),
+            // Nobody can connect yet.
+            Effect::Serve(_)
+            | Effect::Admit { .. }
+            | Effect::Refuse { .. }
+            | Effect::Deliver(_)
+            | Effect::Take(_)
+            | Effect::Dismiss(_) => {}
             Effect::Log(line) => self.log(&line),
             Effect::Exit(code) => self.exit.set(Some(code)),
         }

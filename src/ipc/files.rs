@@ -6,12 +6,12 @@ use rand_core::CryptoRngCore;
 
 use super::access::{Access, Peer};
 use super::memory::{Fault, Memory};
-use super::ring::Geometry;
 use super::session::Session;
 use crate::sys::Errno;
 pub use crate::sys::shm::Failure;
 use crate::sys::shm::{Directory, File, Mapping, Share};
 use crate::wire::qb::{Machine, PATH_LIMIT, RingHeader};
+use crate::wire::ring::Geometry;
 
 /// The rings in the order in which a connection response names them.
 const RINGS: [&str; 3] = ["request", "response", "event"];

@@ -35,13 +35,11 @@ mod sim;
 pub use access::{Access, Peer};
 pub use files::{Failure, Place, Rings, Shared, create};
 pub use memory::{Fault, Memory};
-pub use ring::{Breach, Geometry, Reader, Trouble, Writer, Written, granule};
+pub use ring::{Breach, Reader, Trouble, Writer, Written};
 pub use session::Session;
 pub use setup::{GREETING_LIMIT_MILLIS, Greeting, NotAClient, negotiate};
 
-/// The longest message, header included, that is agreed on with any client: three rings of this
-/// size are allocated for a session.
-pub const MESSAGE_LIMIT: u32 = 32 * 1024 * 1024;
+pub use crate::wire::ring::{Geometry, MESSAGE_LIMIT, granule};
 
 /// The longest message if neither side asks for more.
 pub const MESSAGE_DEFAULT: u32 = 128 * 1024;

@@ -8,73 +8,7 @@ use core::fmt;
 use super::memory::{Fault, Memory};
 use crate::wire::qb::chunk::{self, CONSUMED, Header, READY};
 use crate::wire::qb::{Machine, RingHeader};
-
-/// Bytes that libqb adds to the longest message before it rounds up.
-const OVERHEAD: u32 = 13;
-/// What libqb rounds up to at least where its configuration knows of larger pages.
-const LARGE_GRANULE: usize = 16 * 1024;
-
-/// What a ring's size is rounded up to on this machine, whose kernel has pages of `page_size` bytes.
-/// Clients compute it, too: with another figure everything works until a chunk wraps.
-pub const fn granule(page_size: usize) -> usize {
-    let large = cfg!(any(
-        target_arch = "arm",
-        target_arch = "powerpc",
-        target_arch = "powerpc64",
-        target_arch = "mips",
-        target_arch = "mips64",
-        target_arch = "mips32r6",
-        target_arch = "mips64r6",
-        target_arch = "sparc",
-        target_arch = "sparc64",
-    ));
-    if large && page_size < LARGE_GRANULE { LARGE_GRANULE } else { page_size }
-}
-
-/// How large a ring is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Geometry {
-    longest: u32,
-    words: u32,
-}
-
-impl Geometry {
-    /// The ring for messages of at most `longest` bytes, 1 to [`MESSAGE_LIMIT`](super::MESSAGE_LIMIT);
-    /// `granule` as [`granule()`] gives it.
-    pub fn new(longest: u32, granule: usize) -> Self {
-        let longest = longest.clamp(1, super::MESSAGE_LIMIT);
-        // Granules are pages, of 16 MiB at most on any machine.
-        let granule = u32::try_from(granule).unwrap_or(4096).clamp(4096, 16 << 20);
-        Self { longest, words: (longest + OVERHEAD).next_multiple_of(granule) / 4 }
-    }
-
-    /// The longest message, in bytes.
-    pub const fn longest(self) -> u32 {
-        self.longest
-    }
-
-    /// Words of the data file.
-    pub const fn words(self) -> u32 {
-        self.words
-    }
-
-    /// Bytes of the data file.
-    pub const fn len(self) -> usize {
-        // At most `MESSAGE_LIMIT` and one granule.
-        self.words as usize * 4
-    }
-
-    /// Never: there is room for a chunk.
-    pub const fn is_empty(self) -> bool {
-        false
-    }
-
-    /// The index of the chunk after one at `point` with a message of `size` bytes.
-    fn after(self, point: u32, size: u32) -> u32 {
-        // Both are below 2^27.
-        (point + 2 + size.div_ceil(4)) % self.words
-    }
-}
+use crate::wire::ring::Geometry;
 
 /// What the client did that no client does, or that the kernel refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,7 +139,7 @@ impl<M: Memory> Reader<M> {
         if magic != READY {
             return Err(Trouble::Peer(Breach::Magic(magic)));
         }
-        if size > self.ring.geometry.longest {
+        if size > self.ring.geometry.longest() {
             return Err(Trouble::Peer(Breach::Size(size)));
         }
         // At most `longest`, which was allocated for the ring three times over.
@@ -266,7 +200,7 @@ impl<M: Memory> Writer<M> {
     /// See [`Trouble`]; the ring cannot be used any more.
     pub fn write(&mut self, head: &[u8], body: &[u8]) -> Result<Written, Trouble> {
         let size = match u32::try_from(head.len().saturating_add(body.len())) {
-            Ok(size) if size <= self.ring.geometry.longest => size,
+            Ok(size) if size <= self.ring.geometry.longest() => size,
             _ => return Ok(Written::TooLong),
         };
         if self.free()? < size as usize + chunk::MARGIN {
@@ -288,7 +222,7 @@ impl<M: Memory> Writer<M> {
 
     /// Bytes that are free, as libqb counts them.
     fn free(&self) -> Result<usize, Trouble> {
-        let words = self.ring.geometry.words;
+        let words = self.ring.geometry.words();
         let read = self.ring.memory.load(RingHeader::READ_POINT);
         if read >= words {
             return Err(Trouble::Peer(Breach::ReadPoint(read)));

@@ -10,8 +10,9 @@
 //! | [`Trouble`]            | drop, close the socket                       |
 
 use super::memory::Memory;
-use super::ring::{Geometry, Reader, Trouble, Writer, Written};
+use super::ring::{Reader, Trouble, Writer, Written};
 use crate::wire::qb::Machine;
+use crate::wire::ring::Geometry;
 
 /// One client's session, from the response to its connection request on.
 #[derive(Debug)]

@@ -5,9 +5,9 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::memory::{Fault, Memory};
-use super::ring::Geometry;
 use crate::wire::header::Order;
 use crate::wire::qb::{Machine, RingHeader};
+use crate::wire::ring::Geometry;
 
 pub const MACHINES: [Machine; 4] = [
     Machine { pointer: 8, order: Order::Little },

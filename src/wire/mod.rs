@@ -4,3 +4,4 @@
 pub mod header;
 pub mod ipc;
 pub mod qb;
+pub mod ring;

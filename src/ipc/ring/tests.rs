@@ -1,5 +1,4 @@
 use super::*;
-use crate::ipc::MESSAGE_LIMIT;
 use crate::ipc::sim::{MACHINES, Moment, Sim};
 
 /// A ring of 1024 words for messages of up to 1000 bytes.
@@ -23,28 +22,6 @@ fn messages() -> impl Iterator<Item = Vec<u8>> {
         let size = n.wrapping_mul(2_654_435_761) % (SMALL.0 + 1);
         (0..size).map(|at| (n + at) as u8).collect()
     })
-}
-
-/// Figures of the C server and of clients on 4 KiB and on arm.
-#[test]
-fn sizes_are_those_of_clients() {
-    assert_eq!(Geometry::new(131_072, 4096).len(), 135_168);
-    assert_eq!(Geometry::new(131_072, 16_384).len(), 147_456);
-    assert_eq!(Geometry::new(131_072, 65_536).len(), 196_608);
-    assert_eq!(Geometry::new(524_288, 4096).len(), 528_384);
-    assert_eq!(Geometry::new(4096 - 13, 4096).len(), 4096);
-    assert_eq!(Geometry::new(4096 - 12, 4096).len(), 8192);
-    assert_eq!(Geometry::new(131_072, 4096).words() * 4, 135_168);
-    assert_eq!(Geometry::new(u32::MAX, 4096).longest(), MESSAGE_LIMIT);
-    assert_eq!(Geometry::new(0, 0).longest(), 1);
-}
-
-#[test]
-fn the_granule_is_the_page_or_more() {
-    let coarse = ["arm", "powerpc", "powerpc64", "mips", "mips64", "sparc", "sparc64"];
-    let least = if coarse.contains(&std::env::consts::ARCH) { 16_384 } else { 4096 };
-    assert_eq!(granule(4096), least);
-    assert_eq!(granule(65_536), 65_536);
 }
 
 #[test]

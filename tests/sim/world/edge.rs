@@ -96,6 +96,13 @@ impl World {
                     self.plan(self.now.mono, Happening::Examined(child));
                 }
             }
+            // There are no tools in this world.
+            Effect::Serve(_)
+            | Effect::Admit { .. }
+            | Effect::Refuse { .. }
+            | Effect::Deliver(_)
+            | Effect::Take(_)
+            | Effect::Dismiss(_) => return violation(Rule::Edge, format!("{effect:?} for nobody")),
             Effect::Log(line) => self.log(line)?,
             Effect::Exit(code) => {
                 self.note("exit", code as u64, b"");
