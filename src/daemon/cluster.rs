@@ -176,6 +176,7 @@ impl Core {
             self.executor.clients_gone(now);
         }
         if was_provider {
+            self.proxy.provider_gone(conn);
             self.provider_gone(conn, now);
         }
     }

@@ -14,7 +14,7 @@ use crate::agent::{ChildId, Command, Ending, Place, Stream};
 use crate::executor::Executor;
 use crate::line;
 use crate::log::{Escaped, Line};
-use crate::proxy::{self, Client, Delivery, Limits, Name, Outgoing, Proxy, ToolId};
+use crate::proxy::{self, Asked, Client, Delivery, Limits, Name, Outgoing, Proxy, ToolId};
 use crate::remote::{ConnId, Connection, Fault};
 use crate::time::{Instant, Now};
 use crate::tls::Psk;
@@ -316,11 +316,12 @@ impl Core {
             Event::Serving(_) | Event::ServeFailed { .. } => {}
             Event::ToolAsks { tool, name, client, longest } => {
                 let provider = self.providers.front().copied();
-                self.proxy.asks(tool, name, &client, longest, provider, now.mono, entropy);
+                let asked = Asked { name, client: &client, longest };
+                self.proxy.asks(tool, &asked, provider, now.mono, entropy);
             }
             Event::ToolRequest { tool, message } => self.proxy.request(tool, message, now.mono),
             Event::ToolDelivery { tool, delivery } => self.proxy.delivered(tool, delivery, now.mono),
-            Event::ToolGone { tool, fault } => self.proxy.gone(tool, fault.as_deref()),
+            Event::ToolGone { tool, fault } => self.proxy.gone(tool, fault.as_deref(), now.mono),
             Event::Terminate => self.terminate(now),
             Event::Resume => self.resume(now, entropy),
             Event::Wake => self.wake(now),
@@ -378,9 +379,10 @@ impl Core {
         connections.chain(self.executor.deadline()).chain(own).min()
     }
 
-    /// Whether a big message has been looked at in part only: [`Event::Resume`] is due as soon as others had a turn.
+    /// Whether a big message, of a cluster or a tool, has been looked at in part only: [`Event::Resume`] is due as soon
+    /// as others had a turn.
     pub fn is_reading(&self) -> bool {
-        self.connections.values().any(|connection| connection.is_reading())
+        self.proxy.is_reading() || self.connections.values().any(|connection| connection.is_reading())
     }
 
     /// The bytes that wait for a connection's socket; empty when none do or it is unknown.
@@ -465,6 +467,7 @@ impl Core {
         for conn in reading {
             self.messages(conn, now, entropy);
         }
+        self.proxy.resume(now.mono);
     }
 
     fn wake(&mut self, now: Now) {

@@ -11,6 +11,7 @@ use crate::log::Escaped;
 use crate::remote::{self, ConnId, Execute, ForwardOp, Message, Operation, Reply, ReplyExtra, Version};
 use crate::time::Now;
 use crate::trial::{self, Mutant};
+use crate::wire::uuid;
 
 use super::cluster::label;
 use super::core::Core;
@@ -133,7 +134,7 @@ impl Core {
                 Version::OLDEST
             ));
         }
-        let token = uuid(entropy);
+        let token = uuid::random(entropy);
         let start_state = self.settings.node_start_state.clone();
         let extra = ReplyExtra::Registered {
             token: &token,
@@ -228,46 +229,4 @@ fn request(execute: Execute, to: &Answer) -> Request {
 
 fn code(result: Result<(), Refusal>) -> i64 {
     result.map_or_else(|refusal| refusal as i64, |()| 0)
-}
-
-/// A random UUID (RFC 9562 section 5.4) in its 36-character form.
-fn uuid(entropy: &mut dyn CryptoRngCore) -> String {
-    let mut bytes = [0; 16];
-    entropy.fill_bytes(&mut bytes);
-    let value = u128::from_be_bytes(bytes) & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
-    let hex = format!("{value:032x}");
-    let part = |range| hex.get(range).unwrap_or_default();
-    [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-")
-}
-
-#[cfg(test)]
-mod tests {
-    use rand_core::{CryptoRng, RngCore};
-
-    use super::*;
-
-    struct Ones;
-
-    impl CryptoRng for Ones {}
-
-    impl RngCore for Ones {
-        fn next_u32(&mut self) -> u32 {
-            u32::MAX
-        }
-        fn next_u64(&mut self) -> u64 {
-            u64::MAX
-        }
-        fn fill_bytes(&mut self, bytes: &mut [u8]) {
-            bytes.fill(0xff);
-        }
-        fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), rand_core::Error> {
-            self.fill_bytes(bytes);
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn tokens_are_version_4_uuids() {
-        assert_eq!(uuid(&mut Ones), "ffffffff-ffff-4fff-bfff-ffffffffffff");
-    }
 }

@@ -27,7 +27,9 @@ mod reply;
 mod request;
 
 pub use self::connection::{Connection, Fault, Next, Received};
-pub use self::notification::{completion, destroy_session, generic, new_client, shutdown_request};
+pub use self::notification::{
+    SessionRequest, completion, destroy_session, generic, new_client, new_session, shutdown_request,
+};
 pub use self::reading::Message;
 pub use self::reply::{Reply, ReplyExtra};
 pub use self::request::{Envelope, Execute, ForwardOp, Operation, Version};

@@ -3,7 +3,10 @@
 
 use crate::executor::Completion;
 use crate::trial::{self, Mutant};
-use crate::xml::{Writer, is_name};
+use crate::xml::{Element, Writer, is_name};
+
+/// The element of all that is about sessions of local tools.
+const PROXY: &str = "lrmd_ipc_proxy";
 
 /// The result of an operation.
 pub fn completion(completion: &Completion) -> Vec<u8> {
@@ -78,14 +81,64 @@ pub fn shutdown_request() -> Vec<u8> {
     proxy("shutdown_req", "0")
 }
 
-/// A session this node does not know (any more).
+/// A local tool's session has begun, on a channel of the cluster's (ipc.md section D.1).
+pub fn new_session(channel: &str, session: &str) -> Vec<u8> {
+    let mut message = Vec::new();
+    let mut out = Writer::new(&mut message, PROXY);
+    out.attribute("lrmd_ipc_op", "new");
+    out.attribute("lrmd_ipc_server", channel);
+    out.attribute("lrmd_ipc_session", session);
+    address(&mut out);
+    drop(out);
+    message
+}
+
+/// A local tool's request (ipc.md section D.1).
+#[derive(Clone, Copy, Debug)]
+pub struct SessionRequest<'a> {
+    /// Of which session.
+    pub session: &'a str,
+    /// What the cluster's log calls the tool.
+    pub client: &'a str,
+    /// The tool's user.
+    pub user: &'a str,
+    /// The tool's number for the request.
+    pub id: i32,
+    /// The request's flags.
+    pub flags: u32,
+}
+
+impl SessionRequest<'_> {
+    /// How many elements `element` will be inside of.
+    pub const DEPTH: usize = 2;
+
+    /// The message: the request's element, as it was written, goes inside; it must not be deeper than
+    /// [`DEPTH_LIMIT`](crate::xml::DEPTH_LIMIT) less [`SessionRequest::DEPTH`].
+    pub fn write(&self, element: Element<'_>) -> Vec<u8> {
+        // So that a long one is copied once.
+        let mut message = Vec::with_capacity(element.source().len() + 512);
+        let mut out = Writer::new(&mut message, PROXY);
+        out.attribute("lrmd_ipc_op", "request");
+        out.attribute("lrmd_ipc_session", self.session);
+        out.attribute("lrmd_ipc_client", self.client);
+        out.attribute("lrmd_ipc_user", self.user);
+        out.number("lrmd_ipc_msg_id", i64::from(self.id));
+        out.number("lrmd_ipc_msg_flags", i64::from(self.flags));
+        address(&mut out);
+        out.child("lrmd_ipc_msg").relay(element);
+        drop(out);
+        message
+    }
+}
+
+/// A session has ended here, or this node does not know it.
 pub fn destroy_session(session: &str) -> Vec<u8> {
     proxy("destroy", session)
 }
 
 fn proxy(operation: &str, session: &str) -> Vec<u8> {
     let mut message = Vec::new();
-    let mut out = Writer::new(&mut message, "lrmd_ipc_proxy");
+    let mut out = Writer::new(&mut message, PROXY);
     // Never a session without an operation: clusters after 3.0.2 abort on it.
     out.attribute("lrmd_ipc_op", operation);
     out.attribute("lrmd_ipc_session", session);
@@ -238,6 +291,30 @@ mod tests {
         assert_eq!(
             text(destroy_session("9d1f")),
             r#"<lrmd_ipc_proxy lrmd_ipc_op="destroy" lrmd_ipc_session="9d1f" lrmd_remote_msg_id="0" lrmd_remote_msg_type="notify"/>"#
+        );
+    }
+
+    /// As the stock daemon sends them.
+    #[test]
+    fn a_session_begins_and_asks() {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        assert_eq!(
+            text(new_session("stonith-ng", "2a8b7b0a-a6d0-4724-9be2-91aaca72b528")),
+            r#"<lrmd_ipc_proxy lrmd_ipc_op="new" lrmd_ipc_server="stonith-ng" lrmd_ipc_session="2a8b7b0a-a6d0-4724-9be2-91aaca72b528" lrmd_remote_msg_id="0" lrmd_remote_msg_type="notify"/>"#
+        );
+        let request = SessionRequest {
+            session: "2a8b7b0a-a6d0-4724-9be2-91aaca72b528",
+            client: "proxy-stonith-ng-74-2a8b7b0a",
+            user: "root",
+            id: 1,
+            flags: 768,
+        };
+        let sent =
+            r#"<!-- no --><stonith_command t="stonith-ng" st_op="register" st_clientname="crm_mon"/> "#;
+        let document = Document::parse(sent.as_bytes()).unwrap();
+        assert_eq!(
+            text(request.write(document.root())),
+            r#"<lrmd_ipc_proxy lrmd_ipc_op="request" lrmd_ipc_session="2a8b7b0a-a6d0-4724-9be2-91aaca72b528" lrmd_ipc_client="proxy-stonith-ng-74-2a8b7b0a" lrmd_ipc_user="root" lrmd_ipc_msg_id="1" lrmd_ipc_msg_flags="768" lrmd_remote_msg_id="0" lrmd_remote_msg_type="notify"><lrmd_ipc_msg><stonith_command t="stonith-ng" st_op="register" st_clientname="crm_mon"/></lrmd_ipc_msg></lrmd_ipc_proxy>"#
         );
     }
 }

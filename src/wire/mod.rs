@@ -5,3 +5,4 @@ pub mod header;
 pub mod ipc;
 pub mod qb;
 pub mod ring;
+pub mod uuid;
