@@ -213,7 +213,7 @@ mod tests {
     fn a_client_finds_all_by_the_paths() {
         let parent = Parent::new("paths");
         let (mut session, rings) = parent.create("cib_rw").unwrap();
-        assert_eq!(session.respond(b"head", b"body"), Ok(Written::Done));
+        assert_eq!(session.respond(&[b"head", b"body"]), Ok(Written::Done));
         let data = std::fs::read(format!("{}-data", std::str::from_utf8(&rings.paths[1]).unwrap())).unwrap();
         assert_eq!(&data[8..16], b"headbody");
         for (path, name) in rings.paths.iter().zip(RINGS) {
@@ -245,8 +245,8 @@ mod tests {
             std::fs::File::create(path).unwrap();
             let results = [
                 session.next_request(&mut Vec::new()).map(drop),
-                session.respond(b"", b"").map(drop),
-                session.notify(b"", b"").map(drop),
+                session.respond(&[b""]).map(drop),
+                session.notify(&[b""]).map(drop),
             ];
             for (index, result) in results.into_iter().enumerate() {
                 let expected = if index == ring { Err(Trouble::Peer(Breach::Cut)) } else { Ok(()) };

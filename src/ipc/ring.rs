@@ -194,12 +194,13 @@ impl<M: Memory> Writer<M> {
         Self { ring: Ring { memory, header: RingHeader::of(machine), geometry }, point: 0 }
     }
 
-    /// Puts a message, given in two pieces, into the ring.
+    /// Puts a message, given in pieces, into the ring.
     ///
     /// # Errors
     /// See [`Trouble`]; the ring cannot be used any more.
-    pub fn write(&mut self, head: &[u8], body: &[u8]) -> Result<Written, Trouble> {
-        let size = match u32::try_from(head.len().saturating_add(body.len())) {
+    pub fn write(&mut self, pieces: &[&[u8]]) -> Result<Written, Trouble> {
+        let size = pieces.iter().fold(0_usize, |size, piece| size.saturating_add(piece.len()));
+        let size = match u32::try_from(size) {
             Ok(size) if size <= self.ring.geometry.longest() => size,
             _ => return Ok(Written::TooLong),
         };
@@ -209,8 +210,11 @@ impl<M: Memory> Writer<M> {
         // The order among these does not matter, since the client looks at nothing of a chunk before the
         // semaphore counts it.
         self.ring.write(self.point, 0, &Header { size, magic: READY }.encode())?;
-        self.ring.write(self.point, chunk::HEADER_LEN, head)?;
-        self.ring.write(self.point, chunk::HEADER_LEN + head.len(), body)?;
+        let mut at = chunk::HEADER_LEN;
+        for piece in pieces {
+            self.ring.write(self.point, at, piece)?;
+            at += piece.len();
+        }
         self.point = self.ring.geometry.after(self.point, size);
         self.ring.memory.store(RingHeader::WRITE_POINT, self.point);
 

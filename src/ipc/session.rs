@@ -53,20 +53,20 @@ impl<M: Memory> Session<M> {
         self.requests.has_more()
     }
 
-    /// Sends a response: header and body, as one message.
+    /// Sends a response, given in pieces, as one message.
     ///
     /// # Errors
     /// See [`Trouble`]: the session is over.
-    pub fn respond(&mut self, head: &[u8], body: &[u8]) -> Result<Written, Trouble> {
-        self.responses.write(head, body)
+    pub fn respond(&mut self, pieces: &[&[u8]]) -> Result<Written, Trouble> {
+        self.responses.write(pieces)
     }
 
-    /// Sends an event: header and body, as one message. One more byte is owed then.
+    /// Sends an event, given in pieces, as one message. One more byte is owed then.
     ///
     /// # Errors
     /// See [`Trouble`]: the session is over.
-    pub fn notify(&mut self, head: &[u8], body: &[u8]) -> Result<Written, Trouble> {
-        let written = self.events.write(head, body)?;
+    pub fn notify(&mut self, pieces: &[&[u8]]) -> Result<Written, Trouble> {
+        let written = self.events.write(pieces)?;
         if written == Written::Done {
             // Bounded by the ring's size, or by a client that lies about what it read: it never wraps.
             self.owed = self.owed.saturating_add(1);
@@ -120,8 +120,8 @@ mod tests {
             assert_eq!(session.next_request(&mut message), Ok(true));
             assert_eq!(message, b"ask");
             assert!(!session.has_request());
-            assert_eq!(session.respond(b"ans", b"wer"), Ok(Written::Done));
-            assert_eq!(session.notify(b"ev", b"ent"), Ok(Written::Done));
+            assert_eq!(session.respond(&[b"ans", b"wer"]), Ok(Written::Done));
+            assert_eq!(session.notify(&[b"ev", b"ent"]), Ok(Written::Done));
             assert_eq!(responses.receive().as_deref(), Some(&b"answer"[..]));
             assert_eq!(events.receive().as_deref(), Some(&b"event"[..]));
             assert_eq!((responses.receive(), events.receive()), (None, None));
@@ -131,13 +131,13 @@ mod tests {
     #[test]
     fn a_byte_is_owed_for_each_event_in_the_ring_and_for_nothing_else() {
         let (mut session, [_, responses, events]) = session(Machine::NATIVE);
-        assert_eq!(session.respond(b"r", b""), Ok(Written::Done));
+        assert_eq!(session.respond(&[b"r"]), Ok(Written::Done));
         assert_eq!(session.owed(), 0);
         let mut count = 0;
-        while session.notify(&[0; 200], b"") == Ok(Written::Done) {
+        while session.notify(&[&[0; 200]]) == Ok(Written::Done) {
             count += 1;
         }
-        assert_eq!(session.notify(&[0; 2000], b""), Ok(Written::TooLong));
+        assert_eq!(session.notify(&[&[0; 2000]]), Ok(Written::TooLong));
         assert!(count > 10);
         assert_eq!((session.owed(), events.count()), (count, count as u32));
         assert_eq!(responses.count(), 1);
@@ -168,8 +168,8 @@ mod tests {
         responses.set_header_word(RingHeader::READ_POINT, 9999);
         events.set_header_word(RingHeader::READ_POINT, 9999);
         assert_eq!(session.next_request(&mut Vec::new()), Err(Trouble::Peer(Breach::Magic(0))));
-        assert_eq!(session.respond(b"", b""), Err(Trouble::Peer(Breach::ReadPoint(9999))));
-        assert_eq!(session.notify(b"", b""), Err(Trouble::Peer(Breach::ReadPoint(9999))));
+        assert_eq!(session.respond(&[]), Err(Trouble::Peer(Breach::ReadPoint(9999))));
+        assert_eq!(session.notify(&[]), Err(Trouble::Peer(Breach::ReadPoint(9999))));
         assert_eq!(session.owed(), 0);
     }
 }

@@ -230,11 +230,11 @@ async fn talk(connection: &Connection, mut session: Session<Shared>, server: &'s
                 let written = match answer {
                     Answer::Response(text) => {
                         let head = header(&view, view.id(), flags::SERVER, text);
-                        session.respond(&head, &[text.as_bytes(), b"\0"].concat())
+                        session.respond(&[&head, text.as_bytes(), b"\0"])
                     }
                     Answer::Event(text) => {
                         let head = header(&view, events + 1, flags::SERVER | flags::EVENT, text);
-                        session.notify(&head, &[text.as_bytes(), b"\0"].concat())
+                        session.notify(&[&head, text.as_bytes(), b"\0"])
                     }
                 };
                 match written.expect("a stock tool keeps the rules") {

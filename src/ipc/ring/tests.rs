@@ -54,7 +54,7 @@ fn answers_around_the_end_many_times() {
         let mut full = 0;
         for (round, next) in messages().enumerate() {
             let (head, body) = next.split_at(next.len() / 3);
-            while writer.write(head, body) == Ok(Written::Full) {
+            while writer.write(&[head, body]) == Ok(Written::Full) {
                 full += 1;
                 assert_eq!(client.receive(), sent.pop_front(), "{machine:?}");
             }
@@ -77,7 +77,7 @@ fn a_write_wakes_who_waits() {
     for machine in MACHINES {
         let (mut writer, client) = writer(machine);
         client.mark_waiting();
-        assert_eq!(writer.write(b"head", b"body"), Ok(Written::Done));
+        assert_eq!(writer.write(&[b"head", b"body"]), Ok(Written::Done));
         assert!(client.is_marked_waiting(), "{machine:?}");
         assert_eq!(client.count(), 1);
         let value = if machine == MACHINES[1] { 8212 } else { 8208 };
@@ -102,8 +102,8 @@ fn a_request_leaves_the_mark_of_waiters() {
 fn the_longest_message_and_one_byte_more() {
     let (mut writer, client) = writer(Machine::NATIVE);
     let longest = vec![7; SMALL.0 as usize];
-    assert_eq!(writer.write(&longest, b""), Ok(Written::Done));
-    assert_eq!(writer.write(&longest, b"x"), Ok(Written::TooLong));
+    assert_eq!(writer.write(&[&longest]), Ok(Written::Done));
+    assert_eq!(writer.write(&[&longest, b"x"]), Ok(Written::TooLong));
     assert_eq!(client.receive(), Some(longest.clone()));
     assert_eq!(client.receive(), None);
 
@@ -120,16 +120,16 @@ fn the_longest_message_and_one_byte_more() {
 fn nothing_is_written_into_a_full_ring() {
     let (mut writer, client) = writer(Machine::NATIVE);
     let mut count = 0;
-    while writer.write(&[1; 100], b"") == Ok(Written::Done) {
+    while writer.write(&[&[1; 100]]) == Ok(Written::Done) {
         count += 1;
     }
     // 1024 words of which 27 are a chunk's, and 28 have to be free.
     assert_eq!(count, 37);
     let point = client.header_word(RingHeader::WRITE_POINT);
-    assert_eq!(writer.write(&[1; 100], b""), Ok(Written::Full));
+    assert_eq!(writer.write(&[&[1; 100]]), Ok(Written::Full));
     assert_eq!((client.count(), client.header_word(RingHeader::WRITE_POINT)), (count, point));
     // A shorter one still fits.
-    assert_eq!(writer.write(b"x", b""), Ok(Written::Done));
+    assert_eq!(writer.write(&[b"x"]), Ok(Written::Done));
 }
 
 #[test]
@@ -201,22 +201,22 @@ fn forged_points() {
         assert_eq!(message, content);
     }
     let (mut writer, client) = writer(Machine::NATIVE);
-    assert_eq!(writer.write(b"one", b""), Ok(Written::Done));
+    assert_eq!(writer.write(&[b"one"]), Ok(Written::Done));
     client.set_header_word(RingHeader::WRITE_POINT, u32::MAX);
     client.set_header_word(RingHeader::WORDS, 0);
-    assert_eq!(writer.write(b"two", b""), Ok(Written::Done));
+    assert_eq!(writer.write(&[b"two"]), Ok(Written::Done));
     assert_eq!(client.header_word(RingHeader::WRITE_POINT), 6);
 
     // The client's is checked.
     for point in [1024, 1025, u32::MAX] {
         client.set_header_word(RingHeader::READ_POINT, point);
-        assert_eq!(writer.write(b"x", b""), Err(Trouble::Peer(Breach::ReadPoint(point))));
+        assert_eq!(writer.write(&[b"x"]), Err(Trouble::Peer(Breach::ReadPoint(point))));
     }
     // One that lies inside the ring can only spoil what the client itself has not read: `Sim` fails
     // the test if a write leaves the file.
     for point in (0..1024).chain(0..1024) {
         client.set_header_word(RingHeader::READ_POINT, point);
-        let _ = writer.write(&[3; 1000], b"").expect("no trouble");
+        let _ = writer.write(&[&[3; 1000]]).expect("no trouble");
     }
 }
 
@@ -228,7 +228,7 @@ fn a_file_cut_short() {
     assert_eq!(reader.next(&mut Vec::new()), Err(Trouble::Peer(Breach::Cut)));
     let (mut writer, client) = writer(Machine::NATIVE);
     client.cut(0);
-    assert_eq!(writer.write(b"response", b""), Ok(Written::Done));
+    assert_eq!(writer.write(&[b"response"]), Ok(Written::Done));
     assert_eq!(client.receive().as_deref(), Some(&b"response"[..]));
 }
 
