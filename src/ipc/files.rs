@@ -14,7 +14,7 @@ use crate::wire::qb::{Machine, PATH_LIMIT, RingHeader};
 use crate::wire::ring::Geometry;
 
 /// The rings in the order in which a connection response names them.
-const RINGS: [&str; 3] = ["request", "response", "event"];
+pub(super) const RINGS: [&str; 3] = ["request", "response", "event"];
 /// How many random characters end a directory's name.
 const SUFFIX: usize = 6;
 /// How many names are tried. Others may make directories in `/dev/shm`, too, but cannot guess.

@@ -31,6 +31,7 @@ mod session;
 mod setup;
 #[cfg(test)]
 mod sim;
+mod sweep;
 
 pub use access::{Access, Peer};
 pub use files::{Failure, Place, Rings, Shared, create};
@@ -38,6 +39,7 @@ pub use memory::{Fault, Memory};
 pub use ring::{Breach, Reader, Trouble, Writer, Written};
 pub use session::Session;
 pub use setup::{GREETING_LIMIT_MILLIS, Greeting, NotAClient, negotiate};
+pub use sweep::Sweep;
 
 pub use crate::wire::ring::{Geometry, MESSAGE_LIMIT, granule};
 

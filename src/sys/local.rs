@@ -1,16 +1,22 @@
-//! Stream sockets that local tools connect to by an abstract name (ipc.md section A).
+//! Stream sockets that local tools connect to by an abstract name, or by a path (ipc.md section A).
 #![allow(unsafe_code)]
 
+use std::ffi::CString;
+use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::rc::Rc;
 
+use rustix::fs::{self, FileType, Mode, OFlags};
 use rustix::net::{
     self, AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType,
 };
 
 use super::Errno;
 use super::reactor::{Class, Interest, Reactor, Source};
+use crate::log::Escaped;
 
 /// How many connections the kernel holds for us.
 const BACKLOG: i32 = 128;
@@ -19,26 +25,78 @@ const NAME_LEN: usize = 107;
 /// The longest name; libqb cuts longer ones.
 const NAME_LIMIT: usize = 106;
 
-/// A listening socket.
+/// Everybody may connect; what protects a session is who may open its files.
+const FOR_ALL: Mode = Mode::from_raw_mode(0o777);
+
+/// A listening socket. Dropping it removes its file, if it has one.
 #[derive(Debug)]
 pub struct Listener {
     source: Source,
+    path: Option<CString>,
+}
+
+/// Why nobody can connect.
+#[derive(Debug)]
+pub struct ListenFailure {
+    /// The step, the error, and who has the name, for people.
+    pub reason: String,
+    /// Somebody else has the name.
+    pub taken: bool,
 }
 
 impl Listener {
-    /// Listens on the abstract name `name`.
+    /// Listens on the abstract name `name`, or on a file of that name in `directory`. A file that a dead server left
+    /// there is replaced.
     ///
     /// # Errors
-    /// The step that failed, and why: EADDRINUSE when another daemon has the name, ENAMETOOLONG.
-    pub fn open(reactor: &Rc<Reactor>, name: &str) -> Result<Self, (&'static str, Errno)> {
-        let address = address(name).map_err(|errno| ("name", errno))?;
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let fd = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-            .map_err(|errno| ("socket", errno))?;
-        net::bind(&fd, &address).map_err(|errno| ("bind", errno))?;
-        net::listen(&fd, BACKLOG).map_err(|errno| ("listen", errno))?;
+    /// See [`ListenFailure`].
+    pub fn open(reactor: &Rc<Reactor>, name: &str, directory: Option<&Path>) -> Result<Self, ListenFailure> {
+        let path = directory.map(|directory| directory.join(name));
+        let failure = |(step, errno): (&str, Errno), holder: Option<String>| {
+            let place = match &path {
+                Some(path) => format!("the socket {}", Escaped(path.as_os_str().as_bytes())),
+                None => format!("the abstract socket {name}"),
+            };
+            let holder = holder.map(|holder| format!("; held by {holder}")).unwrap_or_default();
+            let reason = format!("{place}: {step}: {}{holder}", io::Error::from(errno));
+            ListenFailure { reason, taken: errno == Errno::ADDRINUSE }
+        };
+        let address = match &path {
+            Some(path) => SocketAddrUnix::new(path),
+            None => address(name),
+        };
+        let address = address.map_err(|errno| failure(("name", errno), None))?;
+        let path = path.as_ref().and_then(|path| CString::new(path.as_os_str().as_bytes()).ok());
+        match Self::listen(reactor, &address, path) {
+            Ok(listener) => Ok(listener),
+            Err(error @ (_, Errno::ADDRINUSE)) => Err(failure(error, holder(&address))),
+            Err(error) => Err(failure(error, None)),
+        }
+    }
+
+    fn listen(
+        reactor: &Rc<Reactor>,
+        address: &SocketAddrUnix,
+        path: Option<CString>,
+    ) -> Result<Self, (&'static str, Errno)> {
+        let fd = socket().map_err(|errno| ("socket", errno))?;
+        match (net::bind(&fd, address), &path) {
+            (Err(Errno::ADDRINUSE), Some(path)) if is_abandoned(path, address) => {
+                fs::unlink(path).map_err(|errno| ("unlink", errno))?;
+                net::bind(&fd, address)
+            }
+            (bound, _) => bound,
+        }
+        .map_err(|errno| ("bind", errno))?;
         let source = Source::new(reactor, fd, Class::Patient, Interest::Read);
-        Ok(Self { source: source.map_err(|errno| ("epoll", errno))? })
+        // From here on the file goes with it.
+        let listener = Self { source: source.map_err(|errno| ("epoll", errno))?, path };
+        if let Some(path) = &listener.path {
+            // In a directory that others may write to it is sticky: they cannot put another file there.
+            fs::chmod(path, FOR_ALL).map_err(|errno| ("chmod", errno))?;
+        }
+        net::listen(&listener.source, BACKLOG).map_err(|errno| ("listen", errno))?;
+        Ok(listener)
     }
 
     /// Waits until [`Listener::accept`] is worth a call.
@@ -64,6 +122,43 @@ impl Listener {
         })?;
         Ok(accepted)
     }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            let _ = fs::unlink(path);
+        }
+    }
+}
+
+fn socket() -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+}
+
+/// Whether a file is a socket that nobody listens on.
+fn is_abandoned(path: &CString, address: &SocketAddrUnix) -> bool {
+    let is_socket =
+        fs::lstat(path).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket);
+    is_socket && socket().is_ok_and(|fd| net::connect(&fd, address) == Err(Errno::CONNREFUSED))
+}
+
+/// Who listens there, as the kernel noted it: its number and what it calls itself.
+fn holder(address: &SocketAddrUnix) -> Option<String> {
+    let fd = socket().ok()?;
+    net::connect(&fd, address).ok()?;
+    let pid = peer(&fd).ok()?.pid;
+    if pid <= 0 {
+        return Some("a process of another namespace".to_owned());
+    }
+    let mut name = [0; 32];
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let count = fs::open(format!("/proc/{pid}/comm"), flags, Mode::empty())
+        .and_then(|file| rustix::io::read(file, &mut name))
+        .unwrap_or(0);
+    let name = Escaped(name.get(..count).unwrap_or_default().trim_ascii());
+    Some(format!("process {pid} ({name})"))
 }
 
 /// The address that libqb uses for a name: filled up with zeros, which belong to the name.
@@ -121,6 +216,11 @@ impl Connection {
         &self.source
     }
 
+    /// Lets the tool see the end, and the task that waits for [`Connection::source`], too.
+    pub fn hang_up(&self) {
+        let _ = net::shutdown(&self.source, Shutdown::Both);
+    }
+
     /// Takes what has come: the number of bytes, 0 at the end, `None` when nothing is there now.
     ///
     /// # Errors
@@ -143,7 +243,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         // A child that was forked a moment ago may hold the descriptor still; the tool is to see the end.
-        let _ = net::shutdown(&self.source, Shutdown::Both);
+        self.hang_up();
     }
 }
 
@@ -191,7 +291,7 @@ mod tests {
     fn who_connects_is_known() {
         let reactor = Reactor::new().unwrap();
         let name = format!("pacelet-local-{}", process::id());
-        let listener = Listener::open(&reactor, &name).unwrap();
+        let listener = Listener::open(&reactor, &name, None).unwrap();
         assert!(matches!(listener.accept(), Ok(None)));
         let client = connect(&name).unwrap();
         let executor = LocalExecutor::new();
@@ -218,9 +318,13 @@ mod tests {
     fn a_name_is_the_whole_address() {
         let reactor = Reactor::new().unwrap();
         let name = format!("pacelet-name-{}", process::id());
-        let listener = Listener::open(&reactor, &name).unwrap();
-        let error = Listener::open(&reactor, &name).unwrap_err();
-        assert_eq!(error, ("bind", Errno::ADDRINUSE));
+        let listener = Listener::open(&reactor, &name, None).unwrap();
+        let error = Listener::open(&reactor, &name, None).unwrap_err();
+        assert!(error.taken);
+        let comm = std::fs::read_to_string("/proc/self/comm").unwrap();
+        let holder = format!("held by process {} ({})", process::id(), comm.trim_end());
+        let start = format!("the abstract socket {name}: bind: ");
+        assert!(error.reason.starts_with(&start) && error.reason.ends_with(&holder), "{}", error.reason);
         // Without the zeros it is another name.
         let client =
             net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
@@ -235,8 +339,44 @@ mod tests {
     fn names_have_an_end() {
         let reactor = Reactor::new().unwrap();
         let longest = format!("{:x<1$}", process::id(), NAME_LIMIT);
-        assert!(Listener::open(&reactor, &longest).is_ok());
-        let error = Listener::open(&reactor, &format!("{longest}x")).unwrap_err();
-        assert_eq!(error, ("name", Errno::NAMETOOLONG));
+        assert!(Listener::open(&reactor, &longest, None).is_ok());
+        let error = Listener::open(&reactor, &format!("{longest}x"), None).unwrap_err();
+        assert!(!error.taken && error.reason.contains(": name: "), "{}", error.reason);
+    }
+
+    fn connect_to(path: &Path) -> Result<OwnedFd, Errno> {
+        let client = socket()?;
+        net::connect(&client, &SocketAddrUnix::new(path)?)?;
+        Ok(client)
+    }
+
+    #[test]
+    fn a_socket_may_be_a_file() {
+        use std::os::unix::fs::PermissionsExt;
+        let reactor = Reactor::new().unwrap();
+        let directory = std::env::temp_dir().join(format!("pacelet-sockets-{}", process::id()));
+        std::fs::create_dir(&directory).unwrap();
+        let path = directory.join("crmd");
+        let open = || Listener::open(&reactor, "crmd", Some(&directory));
+
+        let listener = open().unwrap();
+        assert!(connect_to(&path).is_ok());
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o777);
+        let error = open().unwrap_err();
+        let holder = format!("held by process {} (", process::id());
+        assert!(error.taken && error.reason.contains(&holder), "{}", error.reason);
+        assert!(error.reason.starts_with(&format!("the socket {}: bind: ", path.display())));
+        drop(listener);
+        assert!(!path.exists());
+
+        // What a dead server left is replaced; anything else is not.
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert_eq!(connect_to(&path).map(drop), Err(Errno::CONNREFUSED));
+        drop(open().unwrap());
+        std::fs::write(&path, "precious").unwrap();
+        assert!(open().unwrap_err().taken);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+        std::fs::remove_dir_all(&directory).unwrap();
+        assert!(!open().unwrap_err().taken);
     }
 }

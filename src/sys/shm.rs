@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 mod fault;
+mod sweep;
 
 use std::ffi::{CStr, CString};
 use std::fmt;
@@ -12,11 +13,12 @@ use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::fs::{self, AtFlags, FallocateFlags, Gid, Mode, OFlags};
+use rustix::fs::{self, AtFlags, FallocateFlags, FlockOperation, Gid, Mode, OFlags};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::thread::futex;
 
 use self::fault::Region;
+pub use self::sweep::Sweep;
 use super::Errno;
 
 /// Bytes of a page of memory, as the kernel has them: they differ even between kernels of one CPU.
@@ -56,7 +58,14 @@ pub struct Share {
     pub mode: u32,
 }
 
-/// A new directory of our own, for files of our own. Dropping it removes them and it.
+/// How many bytes a file system still has for files; `None` if it cannot be asked.
+pub fn free_space(place: &CStr) -> Option<u64> {
+    let space = fs::statvfs(place).ok()?;
+    space.f_bavail.checked_mul(space.f_frsize)
+}
+
+/// A new directory of our own, for files of our own. Dropping it removes them and it. As long as it lives it is
+/// locked (flock), by which a [`Sweep`] knows that it is in use.
 #[derive(Debug)]
 pub struct Directory {
     parent: OwnedFd,
@@ -84,6 +93,8 @@ impl Directory {
             }
         };
         let new = Self { parent: parent_fd, name: name.to_owned(), own, files: Vec::new() };
+        // Nobody else can open it yet. Without locks it is only swept if this process seems to be dead.
+        let _ = fs::flock(&new.own, FlockOperation::NonBlockingLockExclusive);
         hand_over(&new.own, share).map_err(failure("set group and mode of", name))?;
         Ok(new)
     }

@@ -4,7 +4,10 @@
 
 use std::ffi::CStr;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, Stat};
+
+const PASSWD: &CStr = c"/etc/passwd";
+const GROUP: &CStr = c"/etc/group";
 
 /// A user and a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,20 +20,108 @@ pub struct Ids {
 
 /// How much of either file is read.
 const LONGEST: usize = 1024 * 1024;
+/// How many answers are kept.
+const KEPT: usize = 16;
 
 impl Ids {
     /// The numbers of a user and of a group, if both are there. **Reads files**, so it may wait for a disk.
     pub fn of(user: &str, group: &str) -> Option<Self> {
         let number = |path, name| number(&read(path)?, name);
-        Some(Self { user: number(c"/etc/passwd", user)?, group: number(c"/etc/group", group)? })
+        Some(Self { user: number(PASSWD, user)?, group: number(GROUP, group)? })
+    }
+}
+
+/// What was looked up before, as long as the files are the same.
+#[derive(Debug)]
+pub struct Users {
+    passwd: Version,
+    group: Version,
+    names: Vec<(u32, Option<String>)>,
+    /// The group and its number.
+    number: Option<(&'static str, Option<u32>)>,
+}
+
+impl Default for Users {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Users {
+    /// Nothing was looked up yet.
+    pub const fn new() -> Self {
+        Self { passwd: Version(None), group: Version(None), names: Vec::new(), number: None }
+    }
+
+    /// A user's name. **May read a file**, as [`Ids::of`].
+    pub fn name(&mut self, user: u32) -> Option<String> {
+        if self.passwd.has_changed(PASSWD) || self.names.len() >= KEPT {
+            self.names.clear();
+        }
+        if let Some((_, name)) = self.names.iter().find(|(number, _)| *number == user) {
+            return name.clone();
+        }
+        let name = read(PASSWD).and_then(|text| name(&text, user));
+        self.names.push((user, name.clone()));
+        name
+    }
+
+    /// A group's number. **May read a file**, as [`Ids::of`].
+    pub fn group(&mut self, group: &'static str) -> Option<u32> {
+        match self.number {
+            Some((known, number)) if known == group && !self.group.has_changed(GROUP) => number,
+            _ => {
+                // Before it is read: a change while it is read counts the next time.
+                self.group = Version::of(GROUP);
+                let number = read(GROUP).and_then(|text| number(&text, group));
+                self.number = Some((group, number));
+                number
+            }
+        }
+    }
+}
+
+/// What tells a file from one that took its place, or that was written to: where it is, size and time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Version(Option<[i128; 5]>);
+
+impl Version {
+    fn of(path: &CStr) -> Self {
+        Self(rustix::fs::stat(path).ok().map(|stat: Stat| {
+            // Types differ from machine to machine, and all of them fit.
+            let time = [i128::from(stat.st_mtime), stat.st_mtime_nsec.into()];
+            [stat.st_dev.into(), stat.st_ino.into(), stat.st_size.into(), time[0], time[1]]
+        }))
+    }
+
+    fn has_changed(&mut self, path: &CStr) -> bool {
+        let now = Self::of(path);
+        std::mem::replace(self, now) != now
     }
 }
 
 /// The third field of the line that begins with `name`; both files are like that.
 fn number(text: &[u8], name: &str) -> Option<u32> {
-    let mut lines = text.split(|&byte| byte == b'\n').map(|line| line.split(|&byte| byte == b':'));
-    let mut fields = lines.find_map(|mut fields| (fields.next()? == name.as_bytes()).then_some(fields))?;
-    std::str::from_utf8(fields.nth(1)?).ok()?.parse().ok()
+    let mut fields =
+        lines(text).find_map(|mut fields| (fields.next()? == name.as_bytes()).then_some(fields))?;
+    parse(fields.nth(1)?)
+}
+
+/// The first field of the first line whose third is `user`.
+fn name(text: &[u8], user: u32) -> Option<String> {
+    let name = lines(text).find_map(|mut fields| {
+        let name = fields.next().filter(|name| !name.is_empty())?;
+        (parse(fields.nth(1)?) == Some(user)).then_some(name)
+    })?;
+    String::from_utf8(name.to_vec()).ok()
+}
+
+fn lines(text: &[u8]) -> impl Iterator<Item = impl Iterator<Item = &[u8]>> {
+    text.split(|&byte| byte == b'\n').map(|line| line.split(|&byte| byte == b':'))
+}
+
+fn parse(field: &[u8]) -> Option<u32> {
+    std::str::from_utf8(field).ok()?.parse().ok()
 }
 
 fn read(path: &CStr) -> Option<Vec<u8>> {
@@ -51,13 +142,24 @@ fn read(path: &CStr) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
+    const TEXT: &[u8] =
+        b"root:x:0:0::/:/bin/sh\ntoor:x:0:0\nhacluster:x:189:haclient\nno:x\nbad:x:y:z\n:x:5:\n+::::::\nb\xff:x:7";
+
     #[test]
     fn names_have_numbers() {
-        let text = b"root:x:0:0::/:/bin/sh\nhacluster:x:189:haclient\nno:x\nbad:x:y:z\n:x:5:\n+::::::";
-        assert_eq!(number(text, "root"), Some(0));
-        assert_eq!(number(text, "hacluster"), Some(189));
+        assert_eq!(number(TEXT, "root"), Some(0));
+        assert_eq!(number(TEXT, "hacluster"), Some(189));
         for name in ["hacluste", "no", "bad", "nobody"] {
-            assert_eq!(number(text, name), None, "{name}");
+            assert_eq!(number(TEXT, name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn numbers_have_names() {
+        assert_eq!(name(TEXT, 0).as_deref(), Some("root"));
+        assert_eq!(name(TEXT, 189).as_deref(), Some("hacluster"));
+        for number in [5, 7, 18, 1890] {
+            assert_eq!(name(TEXT, number), None, "{number}");
         }
     }
 
@@ -65,5 +167,33 @@ mod tests {
     fn this_machine_has_root() {
         assert_eq!(Ids::of("root", "root"), Some(Ids { user: 0, group: 0 }));
         assert_eq!(Ids::of("root", "nobody-is-called-that"), None);
+        let mut users = Users::new();
+        for _ in 0..2 {
+            assert_eq!(users.name(0).as_deref(), Some("root"));
+            assert_eq!(users.name(u32::MAX - 7), None);
+            assert_eq!(users.group("root"), Some(0));
+            assert_eq!(users.group("nobody-is-called-that"), None);
+        }
+        for number in 0..1000 {
+            users.name(4_000_000_000 + number);
+        }
+        assert!(users.names.len() <= KEPT);
+    }
+
+    #[test]
+    fn a_file_that_changes_is_read_again() {
+        let path = std::env::temp_dir().join(format!("pacelet-users-{}", std::process::id()));
+        let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+        std::fs::write(&path, "one").unwrap();
+        let mut version = Version::of(&name);
+        assert!(!version.has_changed(&name));
+        std::fs::write(&path, "other").unwrap();
+        assert!(version.has_changed(&name) && !version.has_changed(&name));
+        std::fs::rename(&path, path.with_extension("old")).unwrap();
+        std::fs::copy(path.with_extension("old"), &path).unwrap();
+        assert!(version.has_changed(&name) && !version.has_changed(&name));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::remove_file(path.with_extension("old")).unwrap();
+        assert!(version.has_changed(&name) && !version.has_changed(&name));
     }
 }

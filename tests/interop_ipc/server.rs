@@ -81,7 +81,7 @@ impl Server {
                 let executor = Rc::new(LocalExecutor::new());
                 let shared = Rc::new(Common { reactor: reactor.clone(), haclient, answering, clients, seen });
                 for name in NAMES {
-                    let listener = Listener::open(&reactor, name).expect("a name in a new namespace");
+                    let listener = Listener::open(&reactor, name, None).expect("a name in a new namespace");
                     let task = listen(listener, name, shared.clone(), Rc::downgrade(&executor));
                     executor.spawn(task).detach();
                 }
