@@ -27,6 +27,13 @@ beside it), one NAME=value a line:
   PCMK_logfile_mode       its permissions (default 0660)
   PCMK_stderr             yes: log to standard error, too
   PCMK_debug              yes: log details for debugging
+  PCMK_ipc_buffer         longest message of tools on this machine, in bytes, if they ask for less
+                          (default 131072)
+  PACELET_tools           no: serve no tools on this machine
+  PACELET_tools_memory    bytes of shared memory for their sessions (default 128 MiB, less on small
+                          machines)
+  PACELET_socket_dir      where their sockets are, if /etc/libqb/force-filesystem-sockets is there
+                          (default /tmp on Debian and its kin, else /var/run)
   SBD_WATCHDOG_TIMEOUT    seconds; what a cluster node does not acknowledge in half of it ends its
                           connection (default 90 seconds)
   OCF_ROOT                what agents are told about where they live (default /usr/lib/ocf)

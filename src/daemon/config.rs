@@ -4,6 +4,8 @@
 //! Nothing in it is a reason not to start: what makes no sense is named in a warning, with what is
 //! done instead.
 
+mod tools;
+
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -12,7 +14,6 @@ use std::path::PathBuf;
 use crate::agent::Place;
 use crate::line;
 use crate::log::{Escaped, Level, Line};
-use crate::proxy::Limits;
 
 use super::arguments::Arguments;
 use super::core::Settings;
@@ -40,8 +41,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "crl_file",
     "dh_max_bits",
     "dh_min_bits",
-    "ipc_buffer",
-    "ipc_type",
     "key_file",
     "remote_pid1",
     "remote_schema_directory",
@@ -64,6 +63,8 @@ const KNOWN: &[&str] = &[
     "cluster_type",
     "debug",
     "fail_fast",
+    "ipc_buffer",
+    "ipc_type",
     "logfacility",
     "logfile",
     "logfile_mode",
@@ -77,6 +78,8 @@ const KNOWN: &[&str] = &[
     "stderr",
     "valgrind_enabled",
 ];
+/// This daemon's own, which begin with `PACELET_`.
+const OWN: &[&str] = &["socket_dir", "tools", "tools_memory"];
 /// What a service manager gives the daemon for itself.
 const OWN_VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "JOURNAL_STREAM"];
 /// The same, by how they begin.
@@ -87,6 +90,8 @@ const OWN_PREFIXES: [&str; 2] = ["LISTEN_", "WATCHDOG_"];
 pub struct Config {
     /// For [`super::Core`].
     pub settings: Settings,
+    /// Where tools look for sockets that are files; `None`: they are abstract.
+    pub socket_directory: Option<PathBuf>,
     /// The host name or address to listen on, `None` for all.
     pub host: Option<String>,
     /// The port to listen on.
@@ -114,6 +119,16 @@ pub struct Machine {
     pub has_log_directory: bool,
     /// Where the daemon was started.
     pub directory: PathBuf,
+    /// Whether the system's libqb is told to use sockets that are files.
+    pub has_file_sockets: bool,
+    /// `/etc/os-release`, or nothing.
+    pub os_release: Vec<u8>,
+    /// Bytes free in `/dev/shm`, if that is known.
+    pub shared_memory: Option<u64>,
+    /// How much memory the daemon's control group may use, in bytes, if there is a limit.
+    pub memory_limit: Option<u64>,
+    /// Bytes of a page of memory.
+    pub page_size: usize,
 }
 
 impl Config {
@@ -151,8 +166,9 @@ impl Config {
             settings: Settings {
                 place: Place { agent_path: reader.agent_path(&ocf_root), ocf_root },
                 node_start_state: reader.node_start_state(),
-                tools: Limits::default(),
+                tools: reader.tools(machine),
             },
+            socket_directory: reader.socket_directory(machine),
             host: reader.text("remote_address"),
             port: reader.port(),
             key: reader.key(),
@@ -188,6 +204,12 @@ impl Reader {
         let find = |prefix: &str| self.environment.get(&OsString::from(format!("{prefix}{option}")));
         let value = find("PCMK_").or_else(|| find("HA_"))?;
         Some(value.as_bytes()).filter(|value| !value.is_empty())
+    }
+
+    /// An option of this daemon's own.
+    fn own(&self, option: &str) -> Option<Vec<u8>> {
+        let value = self.environment.get(&OsString::from(format!("PACELET_{option}")));
+        value.map(|value| value.as_bytes().to_vec())
     }
 
     fn warn(&mut self, option: &str, value: &[u8], wanted: &str, instead: &str) {
@@ -369,9 +391,11 @@ impl Reader {
     /// Somebody may wait for what they do.
     fn warn_of_others(&mut self) {
         for (name, value) in &self.environment {
-            let Some(option) = name.as_bytes().strip_prefix(b"PCMK_") else { continue };
+            let own = name.as_bytes().strip_prefix(b"PACELET_");
+            let Some(option) = own.or_else(|| name.as_bytes().strip_prefix(b"PCMK_")) else { continue };
             let is_in = |list: &[&str]| list.iter().any(|known| known.as_bytes() == option);
-            let what = match (is_in(KNOWN), is_in(WITHOUT_EFFECT)) {
+            let known = if own.is_some() { OWN } else { KNOWN };
+            let what = match (is_in(known), own.is_none() && is_in(WITHOUT_EFFECT)) {
                 (true, _) => continue,
                 (_, true) if value.is_empty() => continue,
                 (_, true) => "has no effect in this daemon",

@@ -21,6 +21,7 @@ use crate::tls::Psk;
 use crate::trial::{self, Mutant};
 
 use super::cluster::end_line;
+use super::names::Names;
 use super::port::{Obstacle, PATIENCE, Port};
 use super::shutdown::Shutdown;
 
@@ -45,8 +46,8 @@ pub struct Settings {
     pub place: Place,
     /// `PCMK_node_start_state`, told to the cluster at registration.
     pub node_start_state: Option<String>,
-    /// What sessions of local tools may take.
-    pub tools: Limits,
+    /// What sessions of local tools may take; `None`: there are none.
+    pub tools: Option<Limits>,
 }
 
 /// Something that happened outside.
@@ -255,6 +256,7 @@ pub struct Core {
     pub(super) last_call: u32,
     pub(super) last_message: u64,
     port: Port,
+    pub(super) names: Names,
     /// The port was closed for lack of a key.
     key_was_gone: bool,
     /// [`Effect::Exit`] is on its way or has been told: the last effect.
@@ -266,7 +268,7 @@ impl Core {
     pub fn new(settings: Settings) -> Self {
         Self {
             executor: Executor::new(settings.place.clone()),
-            proxy: Proxy::new(settings.tools),
+            proxy: Proxy::new(settings.tools.unwrap_or_default()),
             settings,
             connections: BTreeMap::new(),
             closing: BTreeMap::new(),
@@ -279,6 +281,7 @@ impl Core {
             last_call: 0,
             last_message: 0,
             port: Port::default(),
+            names: Names::default(),
             key_was_gone: false,
             has_ended: false,
         }
@@ -294,6 +297,7 @@ impl Core {
             Event::Start => {
                 self.started = now.mono;
                 self.log(line!(Notice, "Starting Pacemaker remote executor"));
+                self.serve_names(now);
             }
             Event::Key(key) => self.key_changed(key, now),
             Event::Listening if std::mem::take(&mut self.key_was_gone) => {
@@ -313,7 +317,8 @@ impl Core {
             Event::Output { child, stream, bytes } => self.executor.output(child, stream, bytes),
             Event::Ended { child, ending } => self.executor.ended(child, ending, now),
             Event::Examined { child, place } => self.executor.examined(child, place, now),
-            Event::Serving(_) | Event::ServeFailed { .. } => {}
+            Event::Serving(name) => self.name_served(name),
+            Event::ServeFailed { name, reason, taken } => self.name_refused(name, &reason, taken, now),
             Event::ToolAsks { tool, name, client, longest } => {
                 let provider = self.providers.front().copied();
                 let asked = Asked { name, client: &client, longest };
@@ -374,8 +379,8 @@ impl Core {
     /// When to send [`Event::Wake`] if nothing else happens before.
     pub fn deadline(&self) -> Option<Instant> {
         let connections = self.connections.values().filter_map(|connection| connection.deadline());
-        let own =
-            self.port.deadline().into_iter().chain(self.shutdown.deadline()).chain(self.proxy.deadline());
+        let own = self.port.deadline().into_iter().chain(self.names.deadline());
+        let own = own.chain(self.shutdown.deadline()).chain(self.proxy.deadline());
         connections.chain(self.executor.deadline()).chain(own).min()
     }
 
@@ -484,6 +489,7 @@ impl Core {
         if self.port.is_due(now.mono) && !self.shutdown.has_begun() {
             self.effects.push_back(Effect::Listen);
         }
+        self.ask_for_names(now);
         if self.shutdown.deadline().is_some_and(|at| at <= now.mono) {
             self.shutdown_unanswered();
         }

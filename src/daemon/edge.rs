@@ -1,7 +1,6 @@
 //! Turns descriptors into events and effects into system calls.
 //!
-//! One short task for the listener, for each connection, for each child, for signals and for the
-//! deadline. Each tells [`Core`] what has happened and then calls [`Edge::pump`], which carries out
+//! One short task for each listener, connection, child and tool, for signals and for the deadline. Each tells [`Core`] what has happened and then calls [`Edge::pump`], which carries out
 //! all effects at once: most replies leave in the same turn of the loop in which their requests came.
 //! Nothing is decided here, but for how long to wait before something that failed for lack of
 //! room is tried again.
@@ -9,23 +8,27 @@
 //! Tasks share [`Edge`] behind an [`Rc`], and its parts behind `RefCell`s that are borrowed for
 //! one call only: never across an `.await`, and [`Edge::carry_out`] never calls [`Edge::pump`].
 
+mod children;
+mod tools;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use smol::future::yield_now;
 use smol::{LocalExecutor, Task};
 
-use crate::agent::{ChildId, Command, Ending};
+use crate::agent::ChildId;
 use crate::line;
 use crate::log::Line;
 use crate::remote::ConnId;
-use crate::sys::child::{Child, Children, Handle, Happening};
+use crate::sys::child::{Children, Handle};
 use crate::sys::entropy::{self, Entropy};
 use crate::sys::reactor::{Notifier, Reactor, Timer, sleep_until};
 use crate::sys::signal::{Signal, Signals};
@@ -37,6 +40,8 @@ use super::core::{Core, Effect, Event, ExitCode};
 use super::key::KeyFile;
 use super::log::Log;
 use super::port::Obstacle;
+pub use tools::SHARED_MEMORY;
+use tools::Tools;
 
 /// What one read takes at most.
 const READ: usize = 64 * 1024;
@@ -73,12 +78,13 @@ pub struct Edge {
     children: Children,
     running: RefCell<BTreeMap<ChildId, Handle>>,
     connections: RefCell<BTreeMap<ConnId, Rc<Open>>>,
-    last_connection: Cell<u64>,
+    last_number: Cell<u64>,
     lingering: Cell<usize>,
     user_timeout_millis: Option<u32>,
     /// Where to listen, or why that is unknown.
     host: Result<Host, String>,
     accepting: RefCell<Option<Task<()>>>,
+    tools: Tools,
     key: RefCell<KeyFile>,
     exit: Cell<Option<ExitCode>>,
 }
@@ -96,6 +102,8 @@ pub struct Parts {
     pub children: Children,
     /// Where to listen, or why that is unknown.
     pub host: Result<Host, String>,
+    /// Where tools look for sockets that are files; `None`: they are abstract.
+    pub socket_directory: Option<PathBuf>,
     /// The key file.
     pub key: KeyFile,
     /// See [`socket::Connection::new`].
@@ -116,11 +124,12 @@ impl Edge {
             children: parts.children,
             running: RefCell::default(),
             connections: RefCell::default(),
-            last_connection: Cell::new(0),
+            last_number: Cell::new(0),
             lingering: Cell::new(0),
             user_timeout_millis: parts.user_timeout_millis,
             host: parts.host,
             accepting: RefCell::default(),
+            tools: Tools::new(parts.socket_directory),
             key: RefCell::new(parts.key),
             exit: Cell::new(None),
         })
@@ -179,15 +188,17 @@ impl Edge {
                 }
             }
             Effect::Examine(child) => self.examine(child),
-            // Nobody can connect yet.
-            Effect::Serve(_)
-            | Effect::Admit { .. }
-            | Effect::Refuse { .. }
-            | Effect::Deliver(_)
-            | Effect::Take(_)
-            | Effect::Dismiss(_) => {}
+            Effect::Serve(name) => self.serve_tools(name),
+            Effect::Admit { tool, longest } => self.tools.admit(tool, longest),
+            Effect::Refuse { tool, errno } => self.tools.refuse(tool, errno),
+            Effect::Deliver(tool) => self.deliver(tool),
+            Effect::Take(tool) => self.tools.wake(tool),
+            Effect::Dismiss(tool) => self.tools.dismiss(tool),
             Effect::Log(line) => self.log(&line),
-            Effect::Exit(code) => self.exit.set(Some(code)),
+            Effect::Exit(code) => {
+                self.tools.close();
+                self.exit.set(Some(code));
+            }
         }
     }
 
@@ -316,6 +327,13 @@ impl Edge {
         }
     }
 
+    /// Connections and tools are counted together.
+    fn next_number(&self) -> u64 {
+        let number = self.last_number.get() + 1;
+        self.last_number.set(number);
+        number
+    }
+
     fn accepted(self: &Rc<Self>, fd: OwnedFd, peer: SocketAddr) {
         // A key that was replaced counts from the next connection on.
         self.check_key();
@@ -329,8 +347,7 @@ impl Edge {
                 return self.log(&line!(Error, "Cannot serve the connection from {peer}: {step}: {error}"));
             }
         };
-        let conn = ConnId(self.last_connection.get() + 1);
-        self.last_connection.set(conn.0);
+        let conn = ConnId(self.next_number());
         let open = Rc::new(Open {
             socket: RefCell::new(Some(socket)),
             unsent: Cell::new(false),
@@ -501,56 +518,5 @@ impl Edge {
         };
         smol::future::or(taken, sleep_until(&self.reactor, clock::monotonic().after(LINGER))).await;
         self.lingering.set(self.lingering.get() - 1);
-    }
-}
-
-/// Children.
-impl Edge {
-    fn spawn(self: &Rc<Self>, id: ChildId, command: &Command) {
-        match self.children.spawn(command) {
-            Ok(child) => {
-                self.running.borrow_mut().insert(id, child.handle());
-                self.executor.spawn(self.clone().look_after(id, child)).detach();
-            }
-            Err((step, errno)) => {
-                let ending = Ending::NotRun(step, errno.raw_os_error());
-                self.handle(Event::Ended { child: id, ending });
-            }
-        }
-    }
-
-    fn examine(&self, child: ChildId) {
-        // It may have ended this very moment.
-        self.children.reap();
-        let handle = self.running.borrow().get(&child).filter(|handle| !handle.has_ended()).cloned();
-        if let Some(handle) = handle {
-            let place = handle.kernel_function();
-            self.handle(Event::Examined { child, place: place.as_deref() });
-        }
-    }
-
-    async fn look_after(self: Rc<Self>, id: ChildId, mut child: Child) {
-        loop {
-            let happening = {
-                let mut buffer = self.buffer.borrow_mut();
-                let happening = child.next(&mut buffer);
-                if let Some(Happening::Output(stream, count)) = happening {
-                    let bytes = buffer.get(..count).unwrap_or_default();
-                    self.handle(Event::Output { child: id, stream, bytes });
-                }
-                happening
-            };
-            match happening {
-                Some(Happening::Output(..)) => {
-                    self.pump();
-                    yield_now().await;
-                }
-                Some(Happening::Ended(ending)) => {
-                    self.running.borrow_mut().remove(&id);
-                    return self.tell(Event::Ended { child: id, ending });
-                }
-                None => child.ready().await,
-            }
-        }
     }
 }

@@ -9,6 +9,8 @@ mod edge;
 mod key;
 mod log;
 mod log_file;
+mod memory;
+mod names;
 mod port;
 mod requests;
 mod run;

@@ -9,15 +9,16 @@ use crate::sys::child::Children;
 use crate::sys::reactor::Reactor;
 use crate::sys::signal::Signals;
 use crate::sys::socket::Host;
-use crate::sys::{entropy, process};
+use crate::sys::{entropy, process, shm};
 
 use super::arguments::{Arguments, Stop, USAGE};
 use super::config::{Config, LOG_DIRECTORY, Machine};
 use super::core::{Core, ExitCode};
-use super::edge::{Edge, Parts};
+use super::edge::{Edge, Parts, SHARED_MEMORY};
 use super::key::KeyFile;
 use super::log::{Log, NAME};
 use super::log_file::LogFile;
+use super::memory;
 use super::settings_file::SettingsFile;
 
 /// What this program calls itself.
@@ -28,6 +29,8 @@ const FAILED: u8 = 1;
 const AGENTS_RUN_DIRECTORY: &str = "/run/resource-agents";
 /// Stock's working directory, and so its agents'.
 const WORKING_DIRECTORY: &CStr = c"/var/lib/pacemaker/cores";
+/// If this is there, libqb's clients look for sockets that are files (ipc.md section A.1).
+const FILE_SOCKETS: &str = "/etc/libqb/force-filesystem-sockets";
 /// How much of a settings file is read.
 const LONGEST_SETTINGS: u64 = 256 * 1024;
 
@@ -66,6 +69,11 @@ fn machine() -> Machine {
         settings: if is_first { Vec::new() } else { SettingsFile::all(read) },
         has_log_directory: Path::new(LOG_DIRECTORY).is_dir(),
         directory: std::env::current_dir().unwrap_or_default(),
+        has_file_sockets: Path::new(FILE_SOCKETS).exists(),
+        os_release: read("/etc/os-release").unwrap_or_default(),
+        shared_memory: shm::free_space(SHARED_MEMORY),
+        memory_limit: memory::limit(read),
+        page_size: shm::page_size(),
     }
 }
 
@@ -122,6 +130,7 @@ fn start(config: Config) -> u8 {
         log,
         children,
         host,
+        socket_directory: config.socket_directory,
         key: KeyFile::new(config.key),
         user_timeout_millis: config.user_timeout_millis,
     });

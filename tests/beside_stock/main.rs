@@ -57,6 +57,7 @@ fn start_pacelet(lab: &Lab, words: &[&str]) -> Child {
         .env_clear()
         .envs(SETTINGS.iter().filter_map(|setting| setting.split_once('=')))
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("PACELET_tools", "no")
         .env("PCMK_authkey_location", lab.at("/tmp/key"))
         .env("OCF_RA_PATH", lab.at(execs::AGENTS))
         .current_dir("/")

@@ -75,6 +75,7 @@ fn program(place: &Place) -> Command {
         .env("PATH", "/usr/bin:/bin")
         .env("PCMK_logfacility", "none")
         .env("PCMK_logfile", "none")
+        .env("PACELET_tools", "no")
         .env("PCMK_authkey_location", place.path("key"))
         .env("OCF_RA_PATH", place.path("agents"))
         .stdin(Stdio::null())

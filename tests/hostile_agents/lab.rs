@@ -211,6 +211,7 @@ fn start(place: &Path, log_file: Option<&Path>) -> (Child, SocketAddr) {
         .env("PCMK_logfacility", "none")
         .env("PCMK_logfile", log_file.unwrap_or(Path::new("none")))
         .env("PCMK_stderr", "1")
+        .env("PACELET_tools", "no")
         .env("PCMK_authkey_location", place.join("key"))
         .env("PCMK_remote_address", "127.0.0.1")
         .env("PCMK_remote_port", port.to_string())

@@ -115,7 +115,7 @@ impl Running {
 }
 
 /// What became of a tool.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Tool {
     pub status: ExitStatus,
     pub output: String,

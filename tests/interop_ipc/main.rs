@@ -8,7 +8,9 @@
 //!
 //! Root is needed, and the roots that `tests/cluster/root` makes.
 
+mod daemon;
 mod lab;
+mod refusals;
 mod replies;
 mod server;
 
@@ -28,6 +30,11 @@ fn in_each_release(test: &str, body: impl Fn(&Lab)) {
     for suite in ["bullseye", "trixie"] {
         lab::enter(test, suite, &body);
     }
+}
+
+/// The directories of sessions that are there.
+fn sessions(lab: &Lab) -> Vec<String> {
+    lab.files_in_shared_memory().into_iter().filter(|name| name.starts_with("qb-")).collect()
 }
 
 fn connections(seen: &[Seen]) -> impl Iterator<Item = (&'static str, Peer, u32)> {

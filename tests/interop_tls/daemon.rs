@@ -34,6 +34,7 @@ impl Daemon {
             .env_clear()
             .env("PCMK_logfacility", "none")
             .env("PCMK_logfile", "none")
+            .env("PACELET_tools", "no")
             .env("PCMK_authkey_location", place.join("key"))
             .env("PCMK_remote_address", "127.0.0.1")
             .env("PCMK_remote_port", address.port().to_string())

@@ -116,6 +116,7 @@ impl Server {
             .arg("daemon")
             .env_clear()
             .env("PCMK_logfacility", "none")
+            .env("PACELET_tools", "no")
             .env("PCMK_authkey_location", &key.0)
             .env("PCMK_remote_address", address.ip().to_string())
             .env("PCMK_remote_port", address.port().to_string())

@@ -273,3 +273,108 @@ fn settings_without_effect_are_named() {
         ]
     );
 }
+
+/// What sessions of tools may take, by the environment, on a machine with this much memory.
+fn memory(environment: &[(&str, &str)], shared: Option<u64>, limit: Option<u64>) -> (u64, Vec<String>) {
+    let machine = Machine { shared_memory: shared, memory_limit: limit, ..Machine::default() };
+    let config = Config::on(&machine, &[], environment);
+    let told = texts(&config).into_iter().map(str::to_owned).collect();
+    (config.settings.tools.unwrap().memory, told)
+}
+
+#[test]
+fn tools_get_a_part_of_the_machines_memory() {
+    const MIB: u64 = 1 << 20;
+    assert_eq!(memory(&[], None, None), (128 * MIB, vec![]));
+    assert_eq!(memory(&[], Some(256 * MIB), Some(512 * MIB)), (128 * MIB, vec![]));
+    let (bytes, told) = memory(&[], Some(64 * MIB), Some(400 * MIB));
+    assert_eq!(bytes, 32 * MIB);
+    assert!(told[0].contains("33554432 bytes") && told[0].contains("half of what is free in /dev/shm"));
+    let (bytes, told) = memory(&[], Some(64 * MIB), Some(100 * MIB));
+    assert!(bytes == 25 * MIB && told[0].contains("a quarter of the control group's memory limit"));
+    assert_eq!(memory(&[], Some(MIB), None).0, 4 * MIB);
+    assert_eq!(memory(&[], Some(0), Some(0)).0, 4 * MIB);
+    assert_eq!(memory(&[("PACELET_tools_memory", "5000000")], Some(MIB), None), (5_000_000, vec![]));
+    assert_eq!(memory(&[("PACELET_tools_memory", "")], None, None), (128 * MIB, vec![]));
+    let (bytes, told) = memory(&[("PACELET_tools_memory", "1M")], None, None);
+    assert_eq!(bytes, 128 * MIB);
+    assert_eq!(
+        told,
+        [
+            "PACELET_tools_memory is \"1M\" but should be a number of bytes from 4194304 to 1099511627776: taking \
+          134217728"
+        ]
+    );
+}
+
+#[test]
+fn tools_are_served_unless_it_is_said_otherwise() {
+    let is_on = |value| Config::of(&[], &[("PACELET_tools", value)]).settings.tools.is_some();
+    for value in ["no", "NO", "false", "off", "n", "0"] {
+        assert!(!is_on(value), "{value}");
+    }
+    for value in ["", "yes", "1", "true", "sure"] {
+        assert!(is_on(value), "{value}");
+    }
+    assert_eq!(
+        texts(&Config::of(
+            &[],
+            &[("PACELET_tools", "sure"), ("PACELET_tool", "x"), ("PACELET_ipc_buffer", "")]
+        )),
+        [
+            "PACELET_ipc_buffer is \"\" but is no setting that this daemon knows: ignoring it",
+            "PACELET_tool is \"x\" but is no setting that this daemon knows: ignoring it",
+            "PACELET_tools is \"sure\" but should be yes or no: serving tools",
+        ]
+    );
+}
+
+#[test]
+fn the_longest_message_has_bounds() {
+    for (value, expected, instead) in [
+        ("12328", Some(12_328), ""),
+        ("33554432", Some(33_554_432), ""),
+        (" 500000 ", Some(500_000), ""),
+        ("", None, ""),
+        ("12327", Some(12_328), "taking 12328"),
+        ("99999999999", Some(33_554_432), "taking 33554432"),
+        ("-1", None, "ignoring it"),
+        ("128k", None, "ignoring it"),
+    ] {
+        for name in ["PCMK_ipc_buffer", "HA_ipc_buffer"] {
+            let config = Config::of(&[], &[(name, value)]);
+            assert_eq!(config.settings.tools.unwrap().longest, expected, "{value}");
+            let told = texts(&config);
+            assert_eq!(told.is_empty(), instead.is_empty(), "{value}");
+            assert!(told.iter().all(|told| told.contains("12328 to 33554432") && told.ends_with(instead)));
+        }
+    }
+    for value in ["shared-mem", "SHM", ""] {
+        assert!(Config::of(&[], &[("PCMK_ipc_type", value)]).warnings.is_empty());
+    }
+    assert_eq!(
+        texts(&Config::of(&[], &[("PCMK_ipc_type", "socket")])),
+        ["PCMK_ipc_type is \"socket\" but should be shared-mem, which all tools take: using shared memory"]
+    );
+}
+
+#[test]
+fn sockets_that_are_files_are_where_libqb_looks() {
+    let directory = |has_file_sockets, os_release: &str, value| {
+        let machine = Machine { has_file_sockets, os_release: os_release.into(), ..Machine::default() };
+        Config::on(&machine, &[], &[("PACELET_socket_dir", value)]).socket_directory
+    };
+    assert_eq!(directory(false, "ID=debian", "/x"), None);
+    for (os_release, expected) in [
+        ("PRETTY_NAME=\"x\"\nID=debian\n", "/tmp"),
+        ("ID=linuxmint\nID_LIKE=\"ubuntu debian\"", "/tmp"),
+        ("ID='debian'", "/tmp"),
+        ("ID=fedora\nHOME_URL=\"debian\"", "/var/run"),
+        ("ID=debianish", "/var/run"),
+        ("", "/var/run"),
+    ] {
+        assert_eq!(directory(true, os_release, ""), Some(expected.into()), "{os_release}");
+        assert_eq!(directory(true, os_release, "run"), Some(expected.into()), "{os_release}");
+        assert_eq!(directory(true, os_release, "/x/y"), Some("/x/y".into()));
+    }
+}

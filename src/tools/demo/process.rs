@@ -107,6 +107,8 @@ impl Daemon {
                 c"PCMK_logfile=none".to_owned(),
                 c"PCMK_logfacility=none".to_owned(),
                 c"PCMK_stderr=1".to_owned(),
+                // Another daemon of this machine may serve them.
+                c"PACELET_tools=no".to_owned(),
                 text(&[b"PCMK_authkey_location=", key.as_os_str().as_bytes()])?,
                 text(&[b"PCMK_remote_address=", address.ip().to_string().as_bytes()])?,
                 text(&[b"PCMK_remote_port=", address.port().to_string().as_bytes()])?,

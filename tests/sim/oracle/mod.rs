@@ -21,7 +21,6 @@ use std::ffi::CStr;
 
 use pacelet::agent::{ChildId, Command, Ending, Place, Stream};
 use pacelet::daemon::{ExitCode, Settings};
-use pacelet::proxy::Limits;
 use pacelet::remote::ConnId;
 use pacelet::time::{Instant, Now};
 
@@ -50,7 +49,7 @@ const UNANSWERED: u64 = 20_000;
 /// The settings that the oracle expects the daemon to have.
 pub fn settings() -> Settings {
     let place = Place { agent_path: AGENTS.map(Into::into).into(), ocf_root: OCF_ROOT.into() };
-    Settings { place, node_start_state: Some("online".into()), tools: Limits::default() }
+    Settings { place, node_start_state: Some("online".into()), tools: None }
 }
 
 /// What of a message has been handed to the daemon.

@@ -1,0 +1,83 @@
+//! The daemon itself, in the lab.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use super::lab::LIMIT;
+
+/// Whether somebody in these namespaces has the name that daemons ask for last.
+pub fn serves_tools() -> bool {
+    fs::read_to_string("/proc/net/unix").expect("/proc").contains(" @crmd")
+}
+
+/// A running daemon without a key: nobody can connect but tools. Killed with the value.
+pub struct Daemon {
+    process: Child,
+    log: PathBuf,
+}
+
+impl Daemon {
+    /// Starts it with more settings; with which user's and group's names is up to the machine.
+    pub fn launch(environment: &[(&str, &str)]) -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let log = format!("/dev/shm/log-{}", COUNT.fetch_add(1, Ordering::Relaxed)).into();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pacelet"));
+        command
+            .args(["daemon", "-VV"])
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("PCMK_logfacility", "none")
+            .env("PCMK_logfile", "none")
+            .env("PCMK_authkey_location", "/dev/shm/no-key")
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create::<&PathBuf>(&log).expect("a file in /dev/shm"));
+        Self { process: command.spawn().expect("the program"), log }
+    }
+
+    /// Starts it, and waits until tools can connect.
+    pub fn start(environment: &[(&str, &str)]) -> Self {
+        let daemon = Self::launch(environment);
+        daemon.wait_until("it serves no tools", serves_tools);
+        daemon
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).expect("the log")
+    }
+
+    pub fn wait_for(&self, text: &str) {
+        self.wait_until(text, || self.log().contains(text));
+    }
+
+    pub fn wait_until(&self, what: &str, mut condition: impl FnMut() -> bool) {
+        let end = Instant::now() + LIMIT;
+        while !condition() {
+            assert!(Instant::now() < end, "{what}:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Asks it to end, and tells how it did.
+    pub fn terminate(mut self) -> ExitStatus {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a child of this process");
+        self.process.wait().expect("a child of this process")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = fs::remove_file(&self.log);
+    }
+}
