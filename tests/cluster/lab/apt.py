@@ -90,10 +90,12 @@ def _deb822(text):
 class Archive:
     """The package lists of one suite in a private apt state."""
 
-    def __init__(self, cache, suite):
+    def __init__(self, cache, suite, architecture=None):
+        """`architecture`: Debian's name of another than this machine's."""
         self.suite = suite
+        self.architecture = architecture
         self.mirror = mirror()
-        self.state = cache / "apt" / suite
+        self.state = cache / "apt" / "-".join(filter(None, [suite, architecture]))
 
     def refresh(self):
         """Fetches the package lists unless they are of today and of the same mirror."""
@@ -133,6 +135,17 @@ class Archive:
             _run(["dpkg-deb", "--extract", deb.name, "."], 60, cwd=directory)
             deb.unlink()
 
+    def unpack_all(self, packages, directory, log):
+        """Downloads packages with all they depend on and unpacks their files, without installing them."""
+        archives = directory.with_name("archives")
+        (archives / "partial").mkdir(parents=True)
+        words = ["apt-get", "-o", f"Dir::Cache::archives={archives}", "--yes", "--no-install-recommends", "--download-only", "install", *packages]
+        log.write_text(self._apt(words, DOWNLOAD_LIMIT_SECONDS))
+        directory.mkdir()
+        for deb in sorted(archives.glob("*.deb")):
+            _extract(deb, directory)
+        shutil.rmtree(archives)
+
     def _source_line(self):
         return f"deb [signed-by={KEYRING}] {self.mirror} {self.suite} main\n"
 
@@ -146,8 +159,19 @@ class Archive:
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled": "false",
             "APT::Sandbox::User": "root", "APT::Update::Error-Mode": "any",
         }
+        if self.architecture:
+            options |= {"APT::Architecture": self.architecture, "APT::Architectures::": self.architecture}
         flags = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         return _run([command[0], *flags, *command[1:]], limit, cwd=cwd)
+
+
+def _extract(deb, directory):
+    """Unpacks a package over others; a link to a directory, as /lib is one, stays."""
+    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE) as files:
+        done = subprocess.run(["tar", "--extract", "--keep-directory-symlink", "--directory", str(directory)], stdin=files.stdout,
+                              capture_output=True, text=True, timeout=60)
+    if done.returncode or files.returncode:
+        raise Trouble(f"cannot unpack {deb}: {done.stderr.strip()}")
 
 
 def _run(command, limit, cwd=None):
