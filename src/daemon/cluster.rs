@@ -8,6 +8,7 @@ use rand_core::CryptoRngCore;
 use crate::executor::{Action, ClientId};
 use crate::line;
 use crate::log::{Escaped, Level, Line};
+use crate::proxy::ToolId;
 use crate::remote::{self, ConnId, Connection, Fault, Next, Received};
 use crate::time::{Instant, Now};
 use crate::trial::{self, Mutant};
@@ -173,7 +174,7 @@ impl Core {
         let was_provider = self.providers.contains(&conn);
         self.providers.retain(|&provider| provider != conn);
         if !self.connections.values().any(|other| other.is_authenticated()) {
-            self.executor.clients_gone(now);
+            self.executor.clients_gone(None, now);
         }
         if was_provider {
             self.proxy.provider_gone(conn);
@@ -202,6 +203,9 @@ impl Core {
                     let message = remote::completion(&completion);
                     match completion.only {
                         // Nobody, if the requester is gone.
+                        Some(ClientId(number)) if self.locals.contains(&ToolId(number)) => {
+                            self.proxy.notify(ToolId(number), message, now.mono);
+                        }
                         Some(ClientId(number)) => self.send(ConnId(number), message, now),
                         None => self.broadcast(message, now),
                     }
@@ -212,6 +216,10 @@ impl Core {
 
     /// Sends a message to every named client.
     pub(super) fn broadcast(&mut self, message: Vec<u8>, now: Now) {
+        let locals: Vec<_> = self.locals.iter().copied().collect();
+        for tool in locals {
+            self.proxy.notify(tool, message.clone(), now.mono);
+        }
         let payload = terminated(message);
         let named = self.connections.iter().filter(|(_, connection)| connection.name().is_some());
         let clients: Vec<_> = named.map(|(&conn, _)| conn).collect();
@@ -229,8 +237,12 @@ impl Core {
         self.last_message += 1;
         let idle = connection.outgoing().is_empty();
         match connection.send(self.last_message, payload, now.mono) {
-            Ok(()) if idle => self.effects.push_back(Effect::Transmit(conn)),
-            Ok(()) => {}
+            Ok(()) => {
+                if idle {
+                    self.effects.push_back(Effect::Transmit(conn));
+                }
+                self.weigh(conn);
+            }
             Err(Fault::Header(error)) => {
                 let client = label(connection);
                 self.log(line!(Error, "Could not tell {client} a result: {error}: please report this"));

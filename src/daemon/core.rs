@@ -5,7 +5,7 @@
 //! The edge and the simulation drive it in the same way. No timeout, order, retry or limit lives
 //! outside.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use rand_core::CryptoRngCore;
@@ -14,7 +14,7 @@ use crate::agent::{ChildId, Command, Ending, Place, Stream};
 use crate::executor::Executor;
 use crate::line;
 use crate::log::{Escaped, Line};
-use crate::proxy::{self, Asked, Client, Delivery, Limits, Name, Outgoing, Proxy, ToolId};
+use crate::proxy::{Asked, Client, Delivery, Limits, Name, Outgoing, Proxy, ToolId};
 use crate::remote::{ConnId, Connection, Fault};
 use crate::time::{Instant, Now};
 use crate::tls::Psk;
@@ -242,6 +242,8 @@ pub struct Core {
     pub(super) settings: Settings,
     pub(super) executor: Executor,
     pub(super) proxy: Proxy,
+    /// Tools that are clients of the executor and have sent something.
+    pub(super) locals: BTreeSet<ToolId>,
     pub(super) connections: BTreeMap<ConnId, Box<Connection>>,
     /// Those whose [`Effect::Close`] has not been carried out.
     pub(super) closing: BTreeMap<ConnId, Box<Closing>>,
@@ -269,6 +271,7 @@ impl Core {
         Self {
             executor: Executor::new(settings.place.clone()),
             proxy: Proxy::new(settings.tools.unwrap_or_default()),
+            locals: BTreeSet::new(),
             settings,
             connections: BTreeMap::new(),
             closing: BTreeMap::new(),
@@ -312,6 +315,7 @@ impl Core {
                 if let Some(connection) = self.connections.get_mut(&conn).or(closing) {
                     connection.sent(count, now.mono);
                 }
+                self.weigh(conn);
             }
             Event::Lost { conn, errno } => self.lost(conn, errno, now, entropy),
             Event::Output { child, stream, bytes } => self.executor.output(child, stream, bytes),
@@ -326,34 +330,17 @@ impl Core {
             }
             Event::ToolRequest { tool, message } => self.proxy.request(tool, message, now.mono),
             Event::ToolDelivery { tool, delivery } => self.proxy.delivered(tool, delivery, now.mono),
-            Event::ToolGone { tool, fault } => self.proxy.gone(tool, fault.as_deref(), now.mono),
+            Event::ToolGone { tool, fault } => {
+                self.proxy.gone(tool, fault.as_deref(), now.mono);
+                self.local_gone(tool, now);
+            }
             Event::Terminate => self.terminate(now),
             Event::Resume => self.resume(now, entropy),
             Event::Wake => self.wake(now),
         }
         self.executor.dispatch(now);
         self.carry_out(now);
-        self.serve_tools(now);
-    }
-
-    /// Carries out what the proxy wants done.
-    fn serve_tools(&mut self, now: Now) {
-        while let Some(action) = self.proxy.poll() {
-            match action {
-                proxy::Action::Admit { tool, longest } => {
-                    self.effects.push_back(Effect::Admit { tool, longest })
-                }
-                proxy::Action::Refuse { tool, errno } => {
-                    self.effects.push_back(Effect::Refuse { tool, errno })
-                }
-                proxy::Action::Deliver(tool) => self.effects.push_back(Effect::Deliver(tool)),
-                proxy::Action::Take(tool) => self.effects.push_back(Effect::Take(tool)),
-                proxy::Action::Dismiss(tool) => self.effects.push_back(Effect::Dismiss(tool)),
-                proxy::Action::Send(conn, message) => self.send(conn, message, now),
-                proxy::Action::Execute { .. } => {}
-                proxy::Action::Log(line) => self.log(line),
-            }
-        }
+        self.serve_tools(now, entropy);
     }
 
     /// The next thing to do, `None` when all has been told.

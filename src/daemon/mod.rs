@@ -7,6 +7,7 @@ mod config;
 mod core;
 mod edge;
 mod key;
+mod locals;
 mod log;
 mod log_file;
 mod memory;

@@ -8,7 +8,10 @@ use rand_core::CryptoRngCore;
 use crate::executor::{ClientId, Refusal, Request};
 use crate::line;
 use crate::log::Escaped;
-use crate::remote::{self, ConnId, Execute, ForwardOp, Message, Operation, Reply, ReplyExtra, Version};
+use crate::proxy::ToolId;
+use crate::remote::{
+    self, ConnId, Execute, Forward, ForwardOp, Message, Operation, Reply, ReplyExtra, Version,
+};
 use crate::time::Now;
 use crate::trial::{self, Mutant};
 use crate::wire::uuid;
@@ -48,19 +51,32 @@ impl Core {
         if let Some(name) = &envelope.client_name {
             connection.take_name(name);
         }
-        // One counter for all clients and requests, which wraps as an int does.
-        self.last_call = if self.last_call >= i32::MAX.cast_unsigned() { 1 } else { self.last_call + 1 };
-        let reply = Answer { conn, message_id: envelope.message_id, call_id: self.last_call };
+        let reply = self.answer(Requester::Remote(conn), Some(envelope.message_id));
         match envelope.operation {
+            Ok(Operation::Forward(what)) => self.forwarded(what, message.text, &reply, now, entropy),
             Ok(operation) => self.perform(operation, &reply, now, entropy),
-            Err(refusal) => {
-                self.log_refusal(conn, &envelope.operation_name, refusal);
-                self.reply(&reply, refusal as i64, ReplyExtra::None, now);
-            }
+            Err(refusal) => self.refuse(&reply, &envelope.operation_name, refusal, now),
         }
     }
 
-    fn perform(&mut self, operation: Operation, to: &Answer, now: Now, entropy: &mut dyn CryptoRngCore) {
+    /// Takes the next of one counter for all clients and requests, which wraps as an int does.
+    pub(super) fn answer(&mut self, to: Requester, message_id: Option<i64>) -> Answer {
+        self.last_call = if self.last_call >= i32::MAX.cast_unsigned() { 1 } else { self.last_call + 1 };
+        Answer { to, message_id, call_id: self.last_call }
+    }
+
+    pub(super) fn refuse(&mut self, to: &Answer, operation: &str, refusal: Refusal, now: Now) {
+        self.log_refusal(to.to, operation, refusal);
+        self.reply(to, refusal as i64, ReplyExtra::None, now);
+    }
+
+    pub(super) fn perform(
+        &mut self,
+        operation: Operation,
+        to: &Answer,
+        now: Now,
+        entropy: &mut dyn CryptoRngCore,
+    ) {
         match operation {
             Operation::Register { version, is_provider } => {
                 self.register(version, is_provider, to, now, entropy)
@@ -68,7 +84,7 @@ impl Core {
             Operation::RegisterResource { name, agent, drop_recurring } => {
                 let result = self.executor.register(&name, agent, drop_recurring, now);
                 self.carry_out(now);
-                self.log_result(to.conn, "lrmd_rsc_register", result);
+                self.log_result(to.to, "lrmd_rsc_register", result);
                 let rc = code(result);
                 self.reply(to, rc, ReplyExtra::None, now);
                 self.tell_all(rc, to, "lrmd_rsc_register", Some(&name), now);
@@ -86,7 +102,7 @@ impl Core {
             Operation::Execute(execute) => {
                 let result = self.executor.execute(request(*execute, to), now);
                 self.carry_out(now);
-                self.log_result(to.conn, "lrmd_rsc_exec", result);
+                self.log_result(to.to, "lrmd_rsc_exec", result);
                 let rc = result.map_or_else(|refusal| refusal as i64, |()| i64::from(to.call_id));
                 self.reply(to, rc, ReplyExtra::None, now);
             }
@@ -101,7 +117,8 @@ impl Core {
                 self.tell_all(0, to, "lrmd_rsc_poke", resource.as_deref(), now);
             }
             Operation::Check => {}
-            Operation::Forward { session, what } => self.forwarded(session, what, to, now),
+            // Only who is a provider has sessions to speak for.
+            Operation::Forward(_) => self.refuse(to, "ipc_fwd", Refusal::NotSupported, now),
         }
     }
 
@@ -113,26 +130,21 @@ impl Core {
         now: Now,
         entropy: &mut dyn CryptoRngCore,
     ) {
-        let Some(connection) = self.connections.get_mut(&to.conn) else { return };
         let accepted = version >= Version::OLDEST;
-        if accepted {
-            connection.register(version);
-        }
-        let client = label(connection);
-        if accepted && is_provider {
-            self.providers.retain(|&provider| provider != to.conn);
-            if trial::is(Mutant::OldestProvider) {
-                self.providers.push_back(to.conn);
-            } else {
-                self.providers.push_front(to.conn);
-            }
-        }
         if !accepted {
+            let client = self.label(to.to);
             self.log(line!(
                 Error,
                 "Refused to register {client}: it speaks protocol {version}, at least {} is needed",
                 Version::OLDEST
             ));
+        }
+        match to.to {
+            Requester::Remote(conn) if accepted => self.registered(conn, version, is_provider),
+            Requester::Local { .. } if is_provider => {
+                return self.refuse(to, "register", Refusal::NotPermitted, now);
+            }
+            Requester::Remote(_) | Requester::Local { .. } => {}
         }
         let token = uuid::random(entropy);
         let start_state = self.settings.node_start_state.clone();
@@ -144,26 +156,66 @@ impl Core {
         self.reply(to, if accepted { 0 } else { TOO_OLD }, extra, now);
     }
 
-    /// Nothing of local tools is served yet, so no session is known: the cluster is told to forget it.
-    fn forwarded(&mut self, session: Option<String>, what: ForwardOp, to: &Answer, now: Now) {
-        match what {
-            ForwardOp::Response | ForwardOp::Event => {
-                if let Some(session) = session {
-                    self.send(to.conn, remote::destroy_session(&session), now);
-                }
-            }
-            ForwardOp::ShutdownAck => self.shutdown_acknowledged(),
-            ForwardOp::Destroy | ForwardOp::ShutdownNack | ForwardOp::Unknown => {}
+    fn registered(&mut self, conn: ConnId, version: Version, is_provider: bool) {
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        connection.register(version);
+        if !is_provider {
+            return;
         }
-        self.reply(to, 0, ReplyExtra::None, now);
-        if what == ForwardOp::ShutdownNack {
-            self.shutdown_refused();
+        self.providers.retain(|&provider| provider != conn);
+        if trial::is(Mutant::OldestProvider) {
+            self.providers.push_back(conn);
+        } else {
+            self.providers.push_front(conn);
         }
     }
 
-    fn reply(&mut self, to: &Answer, rc: i64, extra: ReplyExtra<'_>, now: Now) {
-        let reply = Reply { rc, call_id: to.call_id, message_id: to.message_id, extra };
-        self.send(to.conn, reply.write(), now);
+    /// Something of a local tool's session, or of the daemon's end.
+    fn forwarded(
+        &mut self,
+        forward: Forward,
+        text: Vec<u8>,
+        to: &Answer,
+        now: Now,
+        entropy: &mut dyn CryptoRngCore,
+    ) {
+        let Requester::Remote(conn) = to.to else { return };
+        let Forward { session, what, request, content } = forward;
+        // Nothing to tell is an empty place.
+        let content = content.unwrap_or_default();
+        match (what, session) {
+            (ForwardOp::ShutdownAck, _) => self.shutdown_acknowledged(),
+            (ForwardOp::ShutdownNack, _) => {
+                self.reply(to, 0, ReplyExtra::None, now);
+                return self.shutdown_refused();
+            }
+            (ForwardOp::Response, Some(session)) => {
+                self.proxy.response(conn, &session, request, text, content, now.mono);
+            }
+            (ForwardOp::Event, Some(session)) => self.proxy.event(conn, &session, text, content, now.mono),
+            (ForwardOp::Destroy, Some(session)) => self.proxy.destroy(conn, &session, now.mono),
+            (ForwardOp::Response | ForwardOp::Event | ForwardOp::Destroy | ForwardOp::Unknown, _) => {
+                let client = self.label(to.to);
+                self.log(line!(
+                    Warning,
+                    "Ignoring a message of {client} for a tool: it names no session, or nothing to do"
+                ));
+            }
+        }
+        // What the session's end causes stands before the reply, as everything that a request causes does.
+        self.serve_tools(now, entropy);
+        self.reply(to, 0, ReplyExtra::None, now);
+    }
+
+    pub(super) fn reply(&mut self, to: &Answer, rc: i64, extra: ReplyExtra<'_>, now: Now) {
+        self.send_reply(to, Reply { rc, call_id: to.call_id, message_id: to.message_id, extra }.write(), now);
+    }
+
+    fn send_reply(&mut self, to: &Answer, reply: Vec<u8>, now: Now) {
+        match to.to {
+            Requester::Remote(conn) => self.send(conn, reply, now),
+            Requester::Local { tool, request } => self.proxy.respond(tool, request, reply, now.mono),
+        }
     }
 
     fn reply_recurring(&mut self, to: &Answer, only: Option<&str>, now: Now) {
@@ -174,27 +226,35 @@ impl Core {
             (0, ReplyExtra::Recurring { executor: &self.executor, only })
         };
         let reply = Reply { rc, call_id: to.call_id, message_id: to.message_id, extra }.write();
-        self.send(to.conn, reply, now);
+        self.send_reply(to, reply, now);
     }
 
     fn tell_all(&mut self, rc: i64, to: &Answer, operation: &str, resource: Option<&str>, now: Now) {
         self.broadcast(remote::generic(rc, to.call_id, operation, resource), now);
     }
 
-    fn log_result(&mut self, conn: ConnId, operation: &str, result: Result<(), Refusal>) {
+    fn log_result(&mut self, to: Requester, operation: &str, result: Result<(), Refusal>) {
         if let Err(refusal) = result {
-            self.log_refusal(conn, operation, refusal);
+            self.log_refusal(to, operation, refusal);
+        }
+    }
+
+    /// How a client is called in the log.
+    fn label(&self, client: Requester) -> String {
+        match client {
+            Requester::Remote(conn) => self.connections.get(&conn).map_or_else(String::new, |c| label(c)),
+            Requester::Local { tool, .. } => self.local_label(tool),
         }
     }
 
     /// That a resource is not known is an everyday question; anything else refused at once is worth a line.
-    fn log_refusal(&mut self, conn: ConnId, operation: &str, refusal: Refusal) {
+    fn log_refusal(&mut self, to: Requester, operation: &str, refusal: Refusal) {
         if refusal == Refusal::NoSuchResource {
             return;
         }
-        let Some(connection) = self.connections.get(&conn) else { return };
-        let client = label(connection);
+        let client = self.label(to);
         let why = match refusal {
+            Refusal::NotPermitted => "only root and hacluster may do that",
             Refusal::NotSupported => "no such operation",
             Refusal::TooMuch => "there are too many, of resources, operations, or parameters of this one",
             _ => "something it needs is missing or cannot be used",
@@ -204,17 +264,28 @@ impl Core {
     }
 }
 
+/// Who asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Requester {
+    /// A cluster connection.
+    Remote(ConnId),
+    /// A process on this node, by its request of this number.
+    Local { tool: ToolId, request: i32 },
+}
+
 /// Whom to answer, and by which numbers.
-struct Answer {
-    conn: ConnId,
-    message_id: i64,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answer {
+    to: Requester,
+    /// A local client's requests have none.
+    message_id: Option<i64>,
     call_id: u32,
 }
 
 fn request(execute: Execute, to: &Answer) -> Request {
     Request {
         call_id: to.call_id,
-        client: ClientId(to.conn.0),
+        client: to.to.client(),
         resource: execute.resource,
         action: execute.action,
         interval: execute.interval,
@@ -224,6 +295,15 @@ fn request(execute: Execute, to: &Answer) -> Request {
         notify_requester_only: execute.notify_requester_only,
         notify_changes_only: execute.notify_changes_only,
         parameters: Rc::new(execute.parameters),
+    }
+}
+
+impl Requester {
+    /// Its number in the executor: connections and tools have theirs from one counter.
+    fn client(self) -> ClientId {
+        match self {
+            Self::Remote(ConnId(number)) | Self::Local { tool: ToolId(number), .. } => ClientId(number),
+        }
     }
 }
 

@@ -81,6 +81,8 @@ pub enum Refusal {
     NotSupported = -95,
     /// A bound has been reached: `-E2BIG`.
     TooMuch = -7,
+    /// Not for this client: `-EACCES`.
+    NotPermitted = -13,
 }
 
 /// What `lrmd_rsc_exec` asks for.
@@ -337,7 +339,7 @@ impl Executor {
             self.log(line!(Debug, "{:?}", request.parameters));
         }
         if request.action.eq_ignore_ascii_case("stop") && !trial::is(Mutant::StopKeepsMonitors) {
-            self.cancel_recurring(&request.resource, now);
+            self.cancel_recurring(&request.resource, None, now);
         }
         let Some(resource) = self.resources.get_mut(&*request.resource) else {
             return Err(Refusal::NoSuchResource);
@@ -386,8 +388,8 @@ impl Executor {
     }
 
     /// The last cluster connection is gone: recurring operations of resources that were registered so end
-    /// (executor-semantics.md section 8).
-    pub fn clients_gone(&mut self, now: Now) {
+    /// (executor-semantics.md section 8). Or a local client is: then those it asked for.
+    pub fn clients_gone(&mut self, local: Option<ClientId>, now: Now) {
         let drops = |resource: &&Resource| resource.registration.as_ref().is_some_and(|r| r.drop_recurring);
         let names: Vec<_> = self
             .resources
@@ -397,7 +399,7 @@ impl Executor {
             .map(|resource| resource.name.clone())
             .collect();
         for name in names {
-            self.cancel_recurring(&name, now);
+            self.cancel_recurring(&name, local, now);
         }
     }
 
@@ -464,10 +466,14 @@ impl Executor {
     }
 
     /// Ends all recurring operations of a resource, those that have started first.
-    fn cancel_recurring(&mut self, name: &str, now: Now) {
+    /// Of all clients, or of one.
+    fn cancel_recurring(&mut self, name: &str, only: Option<ClientId>, now: Now) {
         let Some(registration) = self.registration(name) else { return };
-        let is_recurring =
-            |id: &OperationId| self.operations.get(id).is_some_and(|operation| operation.is_recurring());
+        let is_meant = |operation: &Operation| only.is_none_or(|client| operation.request.client == client);
+        let is_recurring = |id: &OperationId| {
+            let operation = self.operations.get(id).filter(|operation| operation.is_recurring());
+            operation.is_some_and(|operation| is_meant(operation))
+        };
         let all: Vec<_> = registration
             .recurring
             .iter()

@@ -184,20 +184,20 @@ impl Outbox {
     /// What became of [`Outbox::current`]. Whether something is on offer that the other end has not been told of.
     pub(super) fn delivered(&mut self, delivery: Delivery, now: Instant) -> bool {
         let Some(ring) = self.offer.take() else { return false };
-        if delivery == Delivery::Full {
-            self.full[ring as usize] = true;
-            if self.offer() {
-                return true;
+        match delivery {
+            Delivery::Full => self.full[ring as usize] = true,
+            Delivery::Done => {
+                (self.progress, self.pause) = (now, 0);
+                self.advance(ring);
             }
+        }
+        let is_offered = self.offer();
+        if !is_offered && self.full.contains(&true) {
             let limit = PAUSES[usize::from(now.since(self.progress) > PATIENCE)];
             self.pause = (self.pause * 2).clamp(1, limit);
             self.retry = Some(now.after(self.pause));
-            return false;
         }
-        (self.progress, self.pause) = (now, 0);
-        self.advance(ring);
-        self.offer();
-        false
+        is_offered && delivery == Delivery::Full
     }
 
     fn advance(&mut self, ring: Ring) {

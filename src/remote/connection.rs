@@ -276,6 +276,11 @@ impl Connection {
         self.reading.is_some()
     }
 
+    /// How many payload bytes wait to be sent.
+    pub fn queued(&self) -> usize {
+        self.queued
+    }
+
     /// Queues a message; the payload ends with its NUL.
     ///
     /// # Errors

@@ -32,7 +32,7 @@ pub use self::notification::{
 };
 pub use self::reading::Message;
 pub use self::reply::{Reply, ReplyExtra};
-pub use self::request::{Envelope, Execute, ForwardOp, Operation, Version};
+pub use self::request::{Envelope, Execute, Forward, ForwardOp, Operation, Version};
 
 /// A cluster connection, numbered by the edge: never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -14,8 +14,8 @@ pub struct Reply<'a> {
     pub rc: i64,
     /// The number the request was given.
     pub call_id: u32,
-    /// Of the request.
-    pub message_id: i64,
+    /// Of the request; `None` for a local client.
+    pub message_id: Option<i64>,
     /// What the request asked for beside.
     pub extra: ReplyExtra<'a>,
 }
@@ -74,8 +74,10 @@ impl Reply<'_> {
                 out.attribute("lrmd_type", &agent.kind);
             }
         }
-        out.number("lrmd_remote_msg_id", self.message_id);
-        out.attribute("lrmd_remote_msg_type", "reply");
+        if let Some(message_id) = self.message_id {
+            out.number("lrmd_remote_msg_id", message_id);
+            out.attribute("lrmd_remote_msg_type", "reply");
+        }
         if let ReplyExtra::Recurring { executor, only } = self.extra {
             for (name, operations) in
                 executor.recurring().filter(|(name, _)| only.is_none_or(|only| only == *name))
@@ -101,7 +103,7 @@ mod tests {
     use super::*;
 
     fn written(extra: ReplyExtra<'_>) -> String {
-        let reply = Reply { rc: 0, call_id: 9, message_id: 42, extra };
+        let reply = Reply { rc: 0, call_id: 9, message_id: Some(42), extra };
         String::from_utf8(reply.write()).unwrap()
     }
 

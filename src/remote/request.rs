@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::agent::{Agent, Parameters};
 use crate::executor::Refusal;
@@ -101,12 +102,20 @@ pub enum Operation {
     /// `lrmd_check`: no reply.
     Check,
     /// `ipc_fwd`: something of a local tool's session.
-    Forward {
-        /// The session, if the message names one.
-        session: Option<String>,
-        /// What about it.
-        what: ForwardOp,
-    },
+    Forward(Forward),
+}
+
+/// `ipc_fwd` (executor-api.md section 7).
+#[derive(Debug)]
+pub struct Forward {
+    /// The session, if the message names one.
+    pub session: Option<String>,
+    /// What about it.
+    pub what: ForwardOp,
+    /// The tool's number for the request that this answers; 0 if none is said.
+    pub request: i32,
+    /// Where in the message's text the element is that the tool is to get, if there is one.
+    pub content: Option<Range<usize>>,
 }
 
 /// `lrmd_rsc_exec` as it came; the executor's request is made of it.
@@ -199,10 +208,7 @@ impl Operation {
             "lrmd_get_recurring" => Ok(Self::Recurring(name())),
             "lrmd_rsc_poke" => Ok(Self::Poke(name())),
             "lrmd_check" => Ok(Self::Check),
-            "ipc_fwd" => Ok(Self::Forward {
-                session: text(root, "lrmd_ipc_session"),
-                what: ForwardOp::parse(&text(root, "lrmd_ipc_op").unwrap_or_default()),
-            }),
+            "ipc_fwd" => Ok(Self::Forward(Forward::parse(root))),
             _ => Err(Refusal::NotSupported),
         }
     }
@@ -244,16 +250,29 @@ impl Execute {
     }
 }
 
+impl Forward {
+    fn parse(root: &Element<'_>) -> Self {
+        let wrapper = root.children().find(|child| child.name() == "lrmd_ipc_msg");
+        Self {
+            session: text(root, "lrmd_ipc_session"),
+            what: ForwardOp::parse(&text(root, "lrmd_ipc_op").unwrap_or_default()),
+            request: root.attribute("lrmd_ipc_msg_id").and_then(|id| id.parse().ok()).unwrap_or(0),
+            content: wrapper.and_then(|wrapper| wrapper.first_child()).map(|content| content.range()),
+        }
+    }
+}
+
 impl ForwardOp {
     fn parse(text: &str) -> Self {
-        match text {
-            "response" => Self::Response,
-            "event" => Self::Event,
-            "destroy" => Self::Destroy,
-            "shutdown_ack" => Self::ShutdownAck,
-            "shutdown_nack" => Self::ShutdownNack,
-            _ => Self::Unknown,
-        }
+        let known = [
+            ("response", Self::Response),
+            ("event", Self::Event),
+            ("destroy", Self::Destroy),
+            ("shutdown_ack", Self::ShutdownAck),
+            ("shutdown_nack", Self::ShutdownNack),
+        ];
+        let found = known.iter().find(|(name, _)| text.eq_ignore_ascii_case(name));
+        found.map_or(Self::Unknown, |(_, operation)| *operation)
     }
 }
 

@@ -179,7 +179,7 @@ fn without_clients_only_marked_resources_stop_recurring() {
     lab.end(DONE);
     let one_shot = lab.execute("start", 0);
     lab.results();
-    lab.executor.clients_gone(lab.now);
+    lab.executor.clients_gone(None, lab.now);
     lab.settle();
     assert_eq!(lab.results(), [(dropped, 0, 1)]);
     lab.end(DONE);

@@ -1,0 +1,116 @@
+//! Local tools: what the proxy wants done, and those that are clients of the executor.
+//!
+//! These connect to `lrmd` and need no key (ipc.md section C.6, executor-api.md section 1.6). The cluster is not told of
+//! them: it is told of takeovers by its nodes, and they are none.
+#![forbid(unsafe_code)]
+
+use rand_core::CryptoRngCore;
+
+use crate::executor::{ClientId, Refusal};
+use crate::log::Escaped;
+use crate::proxy::{self, ToolId};
+use crate::remote::{ConnId, Envelope, Operation};
+use crate::time::Now;
+use crate::xml::Document;
+
+use super::core::{Core, Effect};
+use super::requests::Requester;
+
+/// With so many bytes in its queue a provider gets nothing more from tools…
+const BUSY: usize = 4 * 1024 * 1024;
+/// …until there are so few.
+const IDLE: usize = 1024 * 1024;
+/// The longest request, in bytes: it is looked at in one step.
+const REQUEST_LIMIT: usize = 1024 * 1024;
+
+impl Core {
+    /// Carries out what the proxy wants done.
+    pub(super) fn serve_tools(&mut self, now: Now, entropy: &mut dyn CryptoRngCore) {
+        while let Some(action) = self.proxy.poll() {
+            match action {
+                proxy::Action::Admit { tool, longest } => {
+                    self.effects.push_back(Effect::Admit { tool, longest })
+                }
+                proxy::Action::Refuse { tool, errno } => {
+                    self.effects.push_back(Effect::Refuse { tool, errno })
+                }
+                proxy::Action::Deliver(tool) => self.effects.push_back(Effect::Deliver(tool)),
+                proxy::Action::Take(tool) => self.effects.push_back(Effect::Take(tool)),
+                proxy::Action::Dismiss(tool) => {
+                    self.effects.push_back(Effect::Dismiss(tool));
+                    self.local_gone(tool, now);
+                }
+                proxy::Action::Send(conn, message) => self.send(conn, message, now),
+                proxy::Action::Execute { tool, id, text } => {
+                    self.local_request(tool, id, &text, now, entropy)
+                }
+                proxy::Action::Log(line) => self.log(line),
+            }
+        }
+    }
+
+    /// What tools ask must not fill a provider's queue, which would end its connection: beyond a mark they wait.
+    pub(super) fn weigh(&mut self, conn: ConnId) {
+        let Some(connection) = self.connections.get(&conn) else { return };
+        if !self.providers.contains(&conn) {
+            return;
+        }
+        match connection.queued() {
+            BUSY.. => self.proxy.set_busy(conn, true),
+            ..IDLE => self.proxy.set_busy(conn, false),
+            _ => {}
+        }
+    }
+
+    /// A request of a local client, whose text was checked.
+    pub(super) fn local_request(
+        &mut self,
+        tool: ToolId,
+        request: i32,
+        text: &str,
+        now: Now,
+        entropy: &mut dyn CryptoRngCore,
+    ) {
+        self.locals.insert(tool);
+        let answer = self.answer(Requester::Local { tool, request }, None);
+        if text.len() > REQUEST_LIMIT {
+            return self.refuse(&answer, "of more than 1 MiB", Refusal::TooMuch, now);
+        }
+        let envelope = match Document::parse(text.as_bytes()) {
+            Ok(document) => Envelope::of(&document),
+            Err(_) => return self.refuse(&answer, "", Refusal::Invalid, now),
+        };
+        let is_privileged = self.proxy.client(tool).is_some_and(|client| client.is_privileged());
+        match envelope.operation {
+            Ok(operation) if is_privileged || is_for_all(&operation) => {
+                self.perform(operation, &answer, now, entropy);
+            }
+            Err(refusal) if is_privileged => self.refuse(&answer, &envelope.operation_name, refusal, now),
+            Ok(_) | Err(_) => self.refuse(&answer, &envelope.operation_name, Refusal::NotPermitted, now),
+        }
+    }
+
+    /// A tool is gone. If it was a client of the executor, its recurring operations go with it.
+    pub(super) fn local_gone(&mut self, tool: ToolId, now: Now) {
+        if self.locals.remove(&tool) {
+            self.executor.clients_gone(Some(ClientId(tool.0)), now);
+            self.carry_out(now);
+        }
+    }
+
+    /// How a local client is called in the log.
+    pub(super) fn local_label(&self, tool: ToolId) -> String {
+        match self.proxy.client(tool) {
+            Some(client) => {
+                let user = client.user.as_deref().unwrap_or("a user without a name");
+                format!("process {} of {}", client.pid, Escaped(user.as_bytes()))
+            }
+            None => "a local client".to_owned(),
+        }
+    }
+}
+
+/// What clients may do that are neither root nor hacluster.
+fn is_for_all(operation: &Operation) -> bool {
+    matches!(operation, Operation::Register { .. } | Operation::Poke(_))
+}
