@@ -1,6 +1,7 @@
 //! A bench for one thing at a time: a daemon, an ideal network, agents that succeed at once, and a healthy client
 //! that pokes each second and is answered in the same millisecond, whatever others do.
 
+use pacelet::proxy::ToolId;
 use pacelet::remote::ConnId;
 
 use super::children::Script;
@@ -20,6 +21,8 @@ pub struct Bench {
     /// What others were told.
     told: Vec<(ConnId, Element)>,
     gone: Vec<ConnId>,
+    /// What tools read: responses with their numbers, and events.
+    pub tools_told: Vec<(ToolId, Option<i32>, String)>,
 }
 
 impl Bench {
@@ -32,8 +35,16 @@ impl Bench {
         let mut world = World::new(0, acting, false);
         world.start().unwrap();
         let healthy = world.connect(Path::IDEAL, KEY, IDENTITY).unwrap().unwrap();
-        let mut bench =
-            Self { world, healthy, last_id: 0, asked: 0, answered: 0, told: Vec::new(), gone: Vec::new() };
+        let mut bench = Self {
+            world,
+            healthy,
+            last_id: 0,
+            asked: 0,
+            answered: 0,
+            told: Vec::new(),
+            gone: Vec::new(),
+            tools_told: Vec::new(),
+        };
         bench.world.pass(0).unwrap();
         bench.register(healthy, "1.2");
         bench.pass(10);
@@ -88,6 +99,9 @@ impl Bench {
                     Notice::Message(_, message) if message.get("lrmd_op") == Some("lrmd_rsc_poke") => {}
                     Notice::Message(conn, message) => self.told.push((conn, message)),
                     Notice::Gone(conn) => self.gone.push(conn),
+                    Notice::Tool(tool, number, content) => {
+                        self.tools_told.push((tool, number, content.to_string()));
+                    }
                     Notice::Opened(_) | Notice::Timer(_) => {}
                 }
             }

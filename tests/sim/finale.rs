@@ -55,8 +55,8 @@ impl Finale {
         if message.get("lrmd_ipc_op") != Some("shutdown_req") {
             return;
         }
-        let ack = Ask::Forward { operation: "shutdown_ack", session: None };
-        let nack = Ask::Forward { operation: "shutdown_nack", session: None };
+        let ack = Ask::forward("shutdown_ack", None);
+        let nack = Ask::forward("shutdown_nack", None);
         let while_ = play.random.between(1_000, 5 * MINUTE);
         match self {
             Self::Acknowledged | Self::Lost => {

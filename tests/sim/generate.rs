@@ -46,7 +46,7 @@ impl Generator {
             95 | 96 => {
                 let operation = *random.pick(&["response", "event", "destroy", "shutdown_ack", "request"]);
                 let session = format!("4b7a91c2-{:04x}", random.below(0xffff));
-                Ask::Forward { operation, session: (operation != "shutdown_ack").then_some(session) }
+                Ask::forward(operation, (operation != "shutdown_ack").then_some(session))
             }
             97 => Ask::Register { version: "1.2", provider: true },
             _ => self.refused(),

@@ -21,7 +21,7 @@ fn lines(world: &mut World) -> Vec<String> {
 }
 
 fn forward(bench: &mut Bench, conn: ConnId, operation: &'static str) {
-    bench.request(conn, None, Ask::Forward { operation, session: None });
+    bench.request(conn, None, Ask::forward(operation, None));
 }
 
 /// All tests of this file that make the tables in the modules' headers complete.

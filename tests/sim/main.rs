@@ -11,8 +11,10 @@
 //! | `records`  | the sender rules; `xml`: what a strict cluster reads                              |
 //! | `children` | scripted agents                                                                  |
 //! | `oracle`   | what must happen, from the specification alone                                    |
+//! | `tools`    | what tools on the node ask, and how the cluster answers them                         |
 //! | `scenario` | what the controllers do; `generate`: their requests; `finale`: the daemon's end  |
 //! | `lifecycle`| start, keys and end, one by one; `bench`: what these and `bad_input` share           |
+//! | `tool_sessions` | sessions of tools, one thing at a time                                     |
 //! | `bad_input`| each kind of bad input by itself: the exact answer, and the one line in the log  |
 //! | `memory`   | what the daemon holds                                                            |
 //! | `cells`    | with the feature `trial`: whether all cells of the tables of states are reached  |
@@ -37,6 +39,8 @@ mod random;
 mod records;
 mod request;
 mod scenario;
+mod tool_sessions;
+mod tools;
 mod world;
 mod xml;
 

@@ -41,6 +41,10 @@ pub enum Ask {
     Forward {
         operation: &'static str,
         session: Option<String>,
+        /// The tool's request that it answers.
+        request: Option<i32>,
+        /// What the tool is told.
+        content: Option<Element>,
     },
     /// Something that must be refused with this number.
     Refused(Element, i64),
@@ -72,6 +76,13 @@ pub struct Execute {
     pub parameters: BTreeMap<String, String>,
 }
 
+impl Ask {
+    /// Of a session that nobody knows, or about the daemon's end.
+    pub fn forward(operation: &'static str, session: Option<String>) -> Self {
+        Self::Forward { operation, session, request: None, content: None }
+    }
+}
+
 impl Request {
     /// The message's text, without its NUL.
     pub fn text(&self) -> Vec<u8> {
@@ -80,10 +91,17 @@ impl Request {
 
     fn element(&self) -> Element {
         let root = match &self.ask {
-            Ask::Forward { operation, session } => Element::new("lrmd_ipc_proxy")
-                .with("lrmd_ipc_op", operation)
-                .maybe("lrmd_ipc_session", session.as_ref())
-                .with("lrmd_op", "ipc_fwd"),
+            Ask::Forward { operation, session, request, content } => {
+                let root = Element::new("lrmd_ipc_proxy")
+                    .with("lrmd_ipc_op", operation)
+                    .maybe("lrmd_ipc_session", session.as_ref())
+                    .maybe("lrmd_ipc_msg_id", *request)
+                    .with("lrmd_op", "ipc_fwd");
+                match content.clone() {
+                    Some(content) => root.child(Element::new("lrmd_ipc_msg").child(content)),
+                    None => root,
+                }
+            }
             Ask::Refused(element, _) => element.clone(),
             _ => Element::new("lrmd_command").with("t", "lrmd"),
         };

@@ -48,6 +48,8 @@ pub const LEAVE: u64 = 4;
 /// The next bytes of who takes its time.
 const DRIBBLE: u64 = 6;
 const KEY_IS_BACK: u64 = 7;
+/// Some tool's turn.
+pub const TOOLS: u64 = 8;
 /// A controller's turn: this, and how many it has had, and its number.
 const TURN: u64 = 10;
 
@@ -117,6 +119,7 @@ pub fn run(seed: u64, is_shown: bool) -> Checked<Report> {
     play.turn(1, second);
     play.world.timer(MINUTE, TICK);
     play.world.timer(20_000, CHAOS);
+    play.world.timer(10_000, TOOLS);
     while play.world.exited.is_none() || play.world.step()? {
         while let Some(notice) = play.world.notices.pop_front() {
             play.react(notice)?;
@@ -184,6 +187,8 @@ impl Play {
             Notice::Timer(CHAOS) => return self.chaos(),
             Notice::Timer(KEY_IS_BACK) => return self.world.key(Some(KEY)),
             Notice::Timer(DRIBBLE) => self.dribble(),
+            Notice::Timer(TOOLS) => return self.tool_turn(),
+            Notice::Tool(..) => {}
             Notice::Timer(timer) if timer >= TURN => {
                 let (turn, number) = ((timer - TURN) / 2, ((timer - TURN) % 2) as usize);
                 if self.controllers[number].turns == turn {
@@ -204,6 +209,11 @@ impl Play {
         let controller = &mut self.controllers[number];
         controller.turns += 1;
         self.world.timer(after, TURN + 2 * controller.turns + number as u64);
+    }
+
+    /// Whether new things are still begun.
+    pub fn is_working(&self) -> bool {
+        matches!(self.phase, Phase::Work)
     }
 
     fn of(&mut self, conn: ConnId) -> Option<&mut Controller> {
@@ -232,6 +242,9 @@ impl Play {
         if message.name == "lrmd_reply" {
             controller.open.remove(&message.number("lrmd_remote_msg_id").unwrap_or(0));
             controller.is_registered |= message.get("lrmd_op") == Some("register");
+        }
+        if message.name == "lrmd_ipc_proxy" {
+            self.told_of_tool(number, message);
         }
         if let Phase::End(finale) = &mut self.phase {
             let finale = *finale;

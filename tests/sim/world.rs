@@ -3,15 +3,18 @@
 
 mod edge;
 mod ends;
+mod tools;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use pacelet::agent::{ChildId, Command, Ending};
 use pacelet::daemon::{Core, Event, ExitCode};
 use pacelet::log::Line;
+use pacelet::proxy::ToolId;
 use pacelet::remote::ConnId;
 use pacelet::time::{Instant, Now};
 
+use self::tools::Tool;
 use super::children::Script;
 use super::link::Link;
 use super::memory::inside;
@@ -40,6 +43,8 @@ pub enum Notice {
     /// A connection is over.
     Gone(ConnId),
     Timer(u64),
+    /// A tool has read something: a response with its number, or an event.
+    Tool(ToolId, Option<i32>, Element),
 }
 
 /// How a client is cut off.
@@ -63,6 +68,7 @@ enum Happening {
     Timeout(ConnId),
     /// A client reads again.
     Read(ConnId),
+    ToolReads(ToolId),
 }
 
 enum Next {
@@ -95,6 +101,7 @@ pub struct World {
     links: BTreeMap<ConnId, Link>,
     last_conn: u64,
     children: BTreeMap<ChildId, Script>,
+    tools: BTreeMap<ToolId, Tool>,
     clock_shift: i64,
     late: u64,
     trace: Trace,
@@ -123,6 +130,7 @@ impl World {
             links: BTreeMap::new(),
             last_conn: 0,
             children: BTreeMap::new(),
+            tools: BTreeMap::new(),
             clock_shift: 0,
             late: 0,
             trace: Trace { hash: 0xcbf2_9ce4_8422_2325, is_shown },
@@ -174,6 +182,7 @@ impl World {
     /// The next time the daemon waits for is told so many milliseconds late.
     pub fn delay_clock(&mut self, millis: u64) {
         self.late = millis;
+        self.oracle.clock_stops();
     }
 
     /// Rings by a [`Notice::Timer`] after so many milliseconds.
@@ -204,7 +213,7 @@ impl World {
             Next::Wake => self.wake()?,
             Next::Up(conn) => self.deliver_up(conn),
             Next::Down(conn) => self.deliver_down(conn)?,
-            Next::Agenda => self.happen(),
+            Next::Agenda => self.happen()?,
         }
         self.pump()?;
         Ok(true)
@@ -247,11 +256,11 @@ impl World {
         self.agenda.insert((at, self.happenings), happening);
     }
 
-    fn happen(&mut self) {
-        let Some((_, happening)) = self.agenda.pop_first() else { return };
+    fn happen(&mut self) -> Checked {
+        let Some((_, happening)) = self.agenda.pop_first() else { return Ok(()) };
         match happening {
             Happening::Output(child, which) => {
-                let Some(script) = self.children.get(&child) else { return };
+                let Some(script) = self.children.get(&child) else { return Ok(()) };
                 let (_, stream, bytes) = script.output[which].clone();
                 self.note("output", child.0, &bytes);
                 self.oracle.output(child, stream, &bytes);
@@ -266,7 +275,9 @@ impl World {
                     link.reads = true;
                 }
             }
+            Happening::ToolReads(tool) => self.read_tool(tool)?,
         }
+        Ok(())
     }
 
     fn ended(&mut self, child: ChildId, ending: Ending) {

@@ -6,6 +6,7 @@ use pacelet::time::Instant;
 
 use super::super::xml::Element;
 use super::results::Completion;
+use super::tools::Session;
 
 /// One thing that a connection is to be told.
 #[derive(Debug)]
@@ -19,12 +20,33 @@ pub struct Due {
 
 #[derive(Debug)]
 pub enum What {
-    Reply { id: i64, attributes: Vec<(&'static str, String)>, extra: Extra },
+    Reply {
+        id: i64,
+        attributes: Vec<(&'static str, String)>,
+        extra: Extra,
+    },
     Completion(Box<Completion>),
-    Generic { operation: &'static str, rc: i64, resource: Option<String> },
+    Generic {
+        operation: &'static str,
+        rc: i64,
+        resource: Option<String>,
+    },
     NewClient,
     ShutdownRequest,
     Destroy(String),
+    /// A tool has come; its session gets its name by this.
+    Session {
+        session: Session,
+        channel: &'static str,
+    },
+    ToolRequest {
+        session: Session,
+        /// How its name begins.
+        client: String,
+        attributes: Vec<(&'static str, String)>,
+        content: Element,
+    },
+    SessionEnds(Session),
 }
 
 /// What a reply has besides.
@@ -53,10 +75,17 @@ impl Due {
             What::ShutdownRequest => {
                 message.name == "lrmd_ipc_proxy" && message.get("lrmd_ipc_op") == Some("shutdown_req")
             }
-            What::Destroy(session) => {
-                message.name == "lrmd_ipc_proxy"
-                    && message.get("lrmd_ipc_op") == Some("destroy")
-                    && message.get("lrmd_ipc_session") == Some(session)
+            What::Destroy(session) => is_proxy(message, "destroy", Some(session)),
+            What::Session { channel, .. } => {
+                is_proxy(message, "new", None) && message.get("lrmd_ipc_server") == Some(channel)
+            }
+            What::ToolRequest { session, attributes, .. } => {
+                let id = attributes.iter().find(|(name, _)| *name == "lrmd_ipc_msg_id");
+                let is_same = id.is_some_and(|(name, id)| message.get(name) == Some(id));
+                is_same && session.get().is_some_and(|name| is_proxy(message, "request", Some(name)))
+            }
+            What::SessionEnds(session) => {
+                session.get().is_some_and(|name| is_proxy(message, "destroy", Some(name)))
             }
         }
     }
@@ -71,7 +100,8 @@ impl Due {
                 all.extend(resource.clone().map(|resource| ("lrmd_rsc_id", resource)));
                 all
             }
-            What::NewClient | What::Destroy(_) => Vec::new(),
+            What::ToolRequest { attributes, .. } => attributes.clone(),
+            What::NewClient | What::Destroy(_) | What::Session { .. } | What::SessionEnds(_) => Vec::new(),
             What::ShutdownRequest => vec![("lrmd_ipc_session", "0".to_owned())],
         };
         let mut wrong: Vec<_> = expected
@@ -81,6 +111,27 @@ impl Due {
             .collect();
         let is_notify = message.get("lrmd_remote_msg_type") == Some("notify")
             && message.number("lrmd_remote_msg_id") == Some(0);
+        match &self.what {
+            What::Session { session, .. } => {
+                let name = message.get("lrmd_ipc_session").unwrap_or_default().to_owned();
+                let is_uuid = name.len() == 36 && name.bytes().filter(|&byte| byte == b'-').count() == 4;
+                if !is_uuid || session.set(name).is_err() {
+                    wrong.push("the session has no proper name".into());
+                }
+            }
+            What::ToolRequest { session, client, content, .. } => {
+                let start = session.get().and_then(|name| name.get(..8)).unwrap_or_default();
+                if message.get("lrmd_ipc_client") != Some(&format!("{client}{start}")) {
+                    wrong.push(format!("the client is not {client}{start}"));
+                }
+                let wrapper: Vec<_> = message.children.iter().map(|child| &*child.name).collect();
+                let inside = message.children.first().map(|child| &*child.children).unwrap_or_default();
+                if wrapper != ["lrmd_ipc_msg"] || inside != [content.clone()] {
+                    wrong.push(format!("it does not say {content}"));
+                }
+            }
+            _ => {}
+        }
         match &self.what {
             What::Reply { attributes, extra, .. } => {
                 let describes = attributes.iter().any(|(name, _)| *name == "lrmd_class");
@@ -95,6 +146,13 @@ impl Due {
         }
         wrong
     }
+}
+
+fn is_proxy(message: &Element, operation: &str, session: Option<&String>) -> bool {
+    let name = message.get("lrmd_ipc_session");
+    message.name == "lrmd_ipc_proxy"
+        && message.get("lrmd_ipc_op") == Some(operation)
+        && session.map_or(name.is_some(), |session| name == Some(session))
 }
 
 impl Extra {

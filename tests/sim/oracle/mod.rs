@@ -14,6 +14,7 @@ mod resources;
 mod results;
 #[cfg(test)]
 mod tests;
+mod tools;
 mod violation;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,12 +22,14 @@ use std::ffi::CStr;
 
 use pacelet::agent::{ChildId, Command, Ending, Place, Stream};
 use pacelet::daemon::{ExitCode, Settings};
+use pacelet::proxy::Limits;
 use pacelet::remote::ConnId;
 use pacelet::time::{Instant, Now};
 
 use self::due::{Due, Extra, What};
 use self::resources::Resources;
 pub use self::resources::SERIAL;
+use self::tools::Tools;
 pub use self::violation::{Checked, Rule, violation};
 use super::request::{Ask, Request};
 use super::xml::Element;
@@ -49,7 +52,7 @@ const UNANSWERED: u64 = 20_000;
 /// The settings that the oracle expects the daemon to have.
 pub fn settings() -> Settings {
     let place = Place { agent_path: AGENTS.map(Into::into).into(), ocf_root: OCF_ROOT.into() };
-    Settings { place, node_start_state: Some("online".into()), tools: None }
+    Settings { place, node_start_state: Some("online".into()), tools: Some(Limits::default()) }
 }
 
 /// What of a message has been handed to the daemon.
@@ -95,6 +98,9 @@ pub struct Oracle {
     /// Newest first.
     providers: VecDeque<ConnId>,
     resources: Resources,
+    tools: Tools,
+    /// Since when the daemon is told in time that its time has come; `None` while it is not.
+    on_time: Option<Instant>,
     drain: Option<Drain>,
     /// The daemon must end now.
     must_exit: bool,
@@ -116,7 +122,7 @@ struct Drain {
 // What goes in: connections.
 impl Oracle {
     pub fn new(started: Instant) -> Self {
-        Self { started, ..Self::default() }
+        Self { started, on_time: Some(started), ..Self::default() }
     }
 
     pub fn accepted(&mut self, conn: ConnId, now: Now) {
@@ -199,6 +205,7 @@ impl Oracle {
             return;
         }
         self.providers.retain(|&provider| provider != conn);
+        self.tools_lose(conn);
         if !self.connections.values().any(|other| other.is_open && other.is_authenticated) {
             self.resources.clients_gone(now);
             self.distribute(now);
@@ -300,7 +307,9 @@ impl Oracle {
             }
             Ask::Poke => after = Some(("lrmd_rsc_poke", 0, None)),
             Ask::Check => reply = None,
-            Ask::Forward { operation, session } => self.forwarded(conn, operation, session.as_deref(), now),
+            Ask::Forward { operation, session, request, content } => {
+                self.forwarded(conn, operation, session.as_deref(), *request, content.as_ref(), now);
+            }
             Ask::Refused(_, rc) => reply = Some((*rc, Vec::new(), Extra::None)),
         }
         if let Some((rc, mut attributes, extra)) = reply {
@@ -319,11 +328,21 @@ impl Oracle {
         self.distribute(now);
     }
 
-    fn forwarded(&mut self, conn: ConnId, operation: &str, session: Option<&str>, now: Now) {
+    fn forwarded(
+        &mut self,
+        conn: ConnId,
+        operation: &str,
+        session: Option<&str>,
+        request: Option<i32>,
+        content: Option<&Element>,
+        now: Now,
+    ) {
         match (operation, session) {
-            ("response" | "event", Some(session)) => {
-                // Nobody here has a session.
-                self.tell(conn, 0, What::Destroy(session.into()), now);
+            ("response" | "event" | "destroy", Some(session)) => {
+                let is_known = self.tool_told(conn, operation, session, request, content, now);
+                if !is_known && operation != "destroy" {
+                    self.tell(conn, 0, What::Destroy(session.into()), now);
+                }
             }
             ("shutdown_ack", _) => {
                 if let Some(drain) = &mut self.drain {
@@ -340,9 +359,15 @@ impl Oracle {
 impl Oracle {
     /// The daemon is told that the time it waits for has come.
     pub fn woken(&mut self, now: Now) {
+        self.on_time.get_or_insert(now.mono);
         self.next_moment(now);
         self.resources.fire(now);
         self.must_exit |= self.drain.as_ref().and_then(|drain| drain.until).is_some_and(|at| at <= now.mono);
+    }
+
+    /// The next time the daemon waits for is told late.
+    pub fn clock_stops(&mut self) {
+        self.on_time = None;
     }
 
     pub fn output(&mut self, child: ChildId, stream: Stream, bytes: &[u8]) {
@@ -450,6 +475,7 @@ impl Oracle {
             return Ok(());
         }
         self.resources.settled(now, timers)?;
+        self.tools_settled()?;
         self.distribute(now);
         for (conn, connection) in self.connections.iter().filter(|(_, connection)| connection.is_open) {
             let reason = connection.reason_to_close(now, Partial::Certain);
@@ -463,6 +489,7 @@ impl Oracle {
 
     /// Looks for what was not told in time.
     pub fn overdue(&self, now: Now) -> Checked {
+        self.tools_overdue(now)?;
         for (conn, connection) in &self.connections {
             let listens = connection.is_open && !connection.is_slow;
             let Some(due) = connection.due.front().filter(|_| listens) else { continue };

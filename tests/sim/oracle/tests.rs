@@ -491,7 +491,7 @@ fn an_end_too_early_and_none_at_all() {
         .with("lrmd_remote_msg_type", "notify");
     breaks(Rule::Unasked, stage.tell(A, asked.clone()));
     stage.tell(B, asked.clone()).unwrap();
-    stage.ask(B, Ask::Forward { operation: "shutdown_ack", session: None });
+    stage.ask(B, Ask::forward("shutdown_ack", None));
     stage.reply(B, 0).unwrap();
     stage.pass(1_000_000);
     stage.settle().unwrap();

@@ -23,6 +23,8 @@ pub enum Rule {
     Content,
     /// A connection was closed without need, or kept against it.
     Connection,
+    /// Something between a tool and the cluster.
+    Tool,
     /// The daemon ended too early, or did not end.
     Shutdown,
     /// Memory is held that nothing needs.

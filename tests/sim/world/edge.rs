@@ -96,13 +96,12 @@ impl World {
                     self.plan(self.now.mono, Happening::Examined(child));
                 }
             }
-            // There are no tools in this world.
-            Effect::Serve(_)
-            | Effect::Admit { .. }
-            | Effect::Refuse { .. }
-            | Effect::Deliver(_)
-            | Effect::Take(_)
-            | Effect::Dismiss(_) => return violation(Rule::Edge, format!("{effect:?} for nobody")),
+            Effect::Serve(name) => self.handle(Event::Serving(name)),
+            Effect::Admit { tool, .. } => self.admit(tool)?,
+            Effect::Refuse { tool, errno } => self.refuse(tool, errno)?,
+            Effect::Deliver(tool) => self.deliver(tool)?,
+            Effect::Take(tool) => self.take(tool),
+            Effect::Dismiss(tool) => self.dismiss(tool)?,
             Effect::Log(line) => self.log(line)?,
             Effect::Exit(code) => {
                 self.note("exit", code as u64, b"");
