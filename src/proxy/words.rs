@@ -59,7 +59,7 @@ pub(super) fn refusal(asked: &Asked<'_>, memory: u64, over: Over) -> Line {
         }
         Over::Memory(limit) => line!(
             Warning,
-            "Refused {who}: it needs {kib} KiB of shared memory, and all tools may have {} KiB. Is PCMK_ipc_buffer larger than needed?",
+            "Refused {who}: it needs {kib} KiB of shared memory, and all tools may have {} KiB (PACELET_tools_memory). Is PCMK_ipc_buffer larger than needed?",
             limit / 1024
         ),
         Over::OwnMemory(limit) => line!(

@@ -135,6 +135,7 @@ impl Lab {
         for place in ["tmp", "run", "var/log", "var/lib/pacemaker"] {
             mount(&["-t", "tmpfs", "-o", "mode=1777", "private", &at(place)]);
         }
+        mount(&["-t", "proc", "proc", "/proc"]);
         mount(&["-t", "proc", "proc", &at("proc")]);
         Self { root }
     }
@@ -210,6 +211,12 @@ impl Lab {
         let output = read_all(child.stdout.take());
         let errors = read_all(child.stderr.take());
         Running { child, output, errors }
+    }
+
+    /// Gives `/dev/shm` another size.
+    #[allow(dead_code, reason = "for tests/interop_ipc, which other tests share this module with")]
+    pub fn resize_shared_memory(&self, size: &str) {
+        mount(&["-o", &format!("remount,size={size}"), "/dev/shm"]);
     }
 
     /// What lies in `/dev/shm`.

@@ -8,7 +8,9 @@
 //!
 //! Root is needed, and the roots that `tests/cluster/root` makes.
 
+mod client;
 mod daemon;
+mod hostile;
 mod lab;
 mod refusals;
 mod replies;

@@ -7,6 +7,7 @@
 //! | bytes              | a greeting, and | fault             | thrown away: look into the ring       |
 //! |                    | then: asking    |                   |                                       |
 //! | end of the socket  | forgotten       | gone              | gone, after what is still in the ring |
+//! |                    |                 |                   | and is wanted in five seconds         |
 //! | five seconds       | forgotten       | -                 | -                                     |
 //! | too many           | forgotten       | -                 | -                                     |
 //! | Admit              | -               | rings; connected  | -                                     |
@@ -53,6 +54,8 @@ const GROUP: &str = "haclient";
 const SILENT_PER_USER: usize = 64;
 /// …and of all users together; then one of the user with most of them does.
 const SILENT: usize = 256;
+/// How long the requests of a tool that has hung up may wait, in milliseconds.
+const LAST_REQUESTS: u64 = 5_000;
 /// Room for a message that is kept from one to the next, in bytes.
 const MESSAGE_KEPT: usize = 16 * 1024;
 /// How many bytes that tell of events are sent at once.
@@ -112,6 +115,10 @@ impl Tool {
                 Ok(None) | Err(_) => return,
             }
         }
+    }
+
+    fn has_request(&self) -> bool {
+        self.session.borrow().as_ref().is_some_and(|(session, _)| session.has_request())
     }
 
     fn is_owing(&self) -> bool {
@@ -405,6 +412,7 @@ impl Edge {
 impl Edge {
     /// Takes requests until the tool hangs up, or breaks the rules: which, if that was it.
     async fn connected(self: &Rc<Self>, id: ToolId, tool: &Tool) -> Option<String> {
+        let mut until = None;
         loop {
             // Tools turn busily while the socket is full of bytes that nobody takes.
             let (is_full, has_ended) = {
@@ -426,8 +434,13 @@ impl Edge {
             if has_taken || is_full {
                 tool.socket.source().pass_turn().await;
             } else if has_ended {
-                // What some tools send last they do not wait for, and it was taken above.
-                return None;
+                // What some tools send last they do not wait for.
+                let now = clock::monotonic();
+                let until = *until.get_or_insert_with(|| now.after(LAST_REQUESTS));
+                if !tool.has_request() || now >= until {
+                    return None;
+                }
+                smol::future::or(tool.changed.notified(), sleep_until(&self.reactor, until)).await;
             } else {
                 poll_fn(|cx| tool.poll_ready(cx)).await;
             }

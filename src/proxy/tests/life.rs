@@ -155,7 +155,7 @@ fn too_much_is_refused_with_a_line_that_says_what() {
         lab.log.pop().unwrap(),
         line!(
             Warning,
-            "Refused cib_rw of process 4242 (user 0): it needs 396 KiB of shared memory, and all tools may have 1024 KiB. Is PCMK_ipc_buffer larger than needed?"
+            "Refused cib_rw of process 4242 (user 0): it needs 396 KiB of shared memory, and all tools may have 1024 KiB (PACELET_tools_memory). Is PCMK_ipc_buffer larger than needed?"
         )
     );
     lab.proxy.gone(TOOL, None, lab.now);
