@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 pub mod agent;
+pub mod bzip2;
 pub mod daemon;
 pub mod dbus;
 pub mod executor;

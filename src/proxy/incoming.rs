@@ -1,15 +1,18 @@
 //! A tool's request on its way in: from messages of its ring to one checked element.
 //!
-//! | stage    | whole message | first part | next part, not the last | last part | other part | step             |
-//! |----------|---------------|------------|-------------------------|-----------|------------|------------------|
-//! | idle     | checking      | joining    | fault                   | fault     | fault      | -                |
-//! | joining  | fault         | fault      | joining                 | checking  | fault      | -                |
-//! | checking | -             | -          | -                       | -         | -          | checking or idle |
+//! | stage     | whole message | compressed one | first part | next part | last part | other part | step                |
+//! |-----------|---------------|----------------|------------|-----------|-----------|------------|---------------------|
+//! | idle      | checking      | unpacking      | joining    | fault     | fault     | fault      | -                   |
+//! | joining   | fault         | -              | fault      | joining   | checking  | fault      | -                   |
+//! | unpacking | -             | -              | -          | -         | -         | -          | the same, checking  |
+//! | checking  | -             | -              | -          | -         | -         | -          | the same, idle      |
 //!
-//! A first part can be the last as well. While it is checked nothing is taken from the ring.
+//! A first part can be the last as well. Whatever is wrong with the text leads from unpacking and checking to idle.
+//! In these two nothing is taken from the ring. No layout has both compressed messages and parts.
 
 use core::fmt;
 
+use crate::bzip2::{self, Unpacker};
 use crate::time::Instant;
 use crate::wire::header;
 use crate::wire::ipc::{self, Body, Layout, View, flags};
@@ -42,6 +45,7 @@ pub(super) struct Incoming {
 enum Stage {
     Idle,
     Joining(Joining),
+    Unpacking(Box<Unpacking>),
     Checking(Box<Checking>),
 }
 
@@ -51,6 +55,16 @@ struct Joining {
     text: Vec<u8>,
     next: u16,
     since: Instant,
+}
+
+#[derive(Debug)]
+struct Unpacking {
+    head: Head,
+    stream: Vec<u8>,
+    text: Vec<u8>,
+    /// How long the text is to become, with its NUL.
+    told: usize,
+    unpacker: Unpacker,
 }
 
 #[derive(Debug)]
@@ -77,20 +91,21 @@ impl Incoming {
 
     /// Whether [`Incoming::step`] has something to do.
     pub(super) fn is_checking(&self) -> bool {
-        matches!(self.stage, Stage::Checking(_))
+        matches!(self.stage, Stage::Unpacking(_) | Stage::Checking(_))
     }
 
     /// Bytes that wait for more parts.
     pub(super) fn joined(&self) -> usize {
         match &self.stage {
             Stage::Joining(joining) => joining.text.len(),
-            Stage::Idle | Stage::Checking(_) => 0,
+            _ => 0,
         }
     }
 
     /// Bytes that are being checked.
     pub(super) fn checked(&self) -> usize {
         match &self.stage {
+            Stage::Unpacking(unpacking) => unpacking.stream.len() + unpacking.text.len(),
             Stage::Checking(checking) => checking.text.len(),
             Stage::Idle | Stage::Joining(_) => 0,
         }
@@ -100,7 +115,7 @@ impl Incoming {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.stage {
             Stage::Joining(joining) => Some(joining.since.after(PARTS_TIME)),
-            Stage::Idle | Stage::Checking(_) => None,
+            _ => None,
         }
     }
 
@@ -119,7 +134,9 @@ impl Incoming {
                 return self.join(head, view.part(), text, now);
             }
             Body::Text(text) => text,
-            Body::Compressed { .. } => return Err(Refusal::Drop(Undecodable::Compressed)),
+            Body::Compressed { bytes, text_len } => {
+                return self.unpack(head, bytes, text_len as usize).map_err(Refusal::Drop);
+            }
         };
         if matches!(self.stage, Stage::Joining(_)) {
             return Err(Refusal::Fault(Fault::Part));
@@ -149,6 +166,15 @@ impl Incoming {
         self.check(joining.head, joining.text).map_err(Refusal::Drop)
     }
 
+    fn unpack(&mut self, head: Head, stream: &[u8], told: usize) -> Result<(), Undecodable> {
+        if told > REQUEST_LIMIT {
+            return Err(Undecodable::TooLong(told));
+        }
+        let (stream, unpacker) = (stream.to_vec(), Unpacker::new());
+        self.stage = Stage::Unpacking(Box::new(Unpacking { head, stream, text: Vec::new(), told, unpacker }));
+        Ok(())
+    }
+
     fn check(&mut self, head: Head, text: Vec<u8>) -> Result<(), Undecodable> {
         if text.len() > REQUEST_LIMIT {
             return Err(Undecodable::TooLong(text.len()));
@@ -169,6 +195,16 @@ impl Incoming {
         &mut self,
         finish: impl FnOnce(Head, &Document<'_>) -> Result<T, Undecodable>,
     ) -> Result<Option<T>, Undecodable> {
+        if let Stage::Unpacking(unpacking) = &mut self.stage {
+            let result = unpacking.step();
+            if matches!(result, Ok(false)) {
+                return Ok(None);
+            }
+            let Stage::Unpacking(unpacking) = std::mem::replace(&mut self.stage, Stage::Idle) else {
+                return Ok(None);
+            };
+            return result.and_then(|_| self.check(unpacking.head, unpacking.text)).map(|()| None);
+        }
         let Stage::Checking(checking) = &mut self.stage else { return Ok(None) };
         let result = match checking.check.advance(&checking.text, STEP) {
             Ok(None) => return Ok(None),
@@ -177,6 +213,21 @@ impl Incoming {
         };
         self.stage = Stage::Idle;
         result.map(Some)
+    }
+}
+
+impl Unpacking {
+    /// Whether the text is there, without its NUL.
+    fn step(&mut self) -> Result<bool, Undecodable> {
+        let done =
+            self.unpacker.step(&self.stream, &mut self.text, self.told).map_err(Undecodable::Stream)?;
+        if !done {
+            return Ok(false);
+        }
+        if self.text.len() != self.told || self.text.pop() != Some(0) {
+            return Err(Undecodable::Short(self.told));
+        }
+        Ok(true)
     }
 }
 
@@ -221,7 +272,10 @@ pub(super) enum Undecodable {
     Depth(usize),
     /// Bytes.
     TooLong(usize),
-    Compressed,
+    /// What was compressed.
+    Stream(bzip2::Error),
+    /// What was compressed is not as long as was told, or ends without a NUL.
+    Short(usize),
     /// The executor answers all that it takes.
     WantsNoResponse,
 }
@@ -232,7 +286,8 @@ impl fmt::Display for Undecodable {
             Self::Xml(error) => error.fmt(f),
             Self::Depth(depth) => write!(f, "{depth} elements inside one another, too many to be passed on"),
             Self::TooLong(len) => write!(f, "{len} bytes, at most {REQUEST_LIMIT} can be passed on"),
-            Self::Compressed => f.write_str("compressed, which is not supported"),
+            Self::Stream(error) => error.fmt(f),
+            Self::Short(told) => write!(f, "not the {told} bytes with a NUL that were compressed"),
             Self::WantsNoResponse => f.write_str("no response is asked for"),
         }
     }

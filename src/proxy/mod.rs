@@ -213,6 +213,12 @@ impl Proxy {
         let Some(tool) = next else { return };
         self.looked_at = tool;
         let Some(session) = self.sessions.get_mut(&tool) else { return };
+        if !session.incoming.is_checking() {
+            if session.outbox.pack() {
+                self.actions.push_back(Action::Deliver(tool));
+            }
+            return self.drop_misfits(tool, now);
+        }
         let length = session.incoming.checked();
         match session.step() {
             Ok(Some(whole)) => self.pass_on(tool, whole),

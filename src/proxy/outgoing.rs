@@ -3,11 +3,13 @@
 //!
 //! The front of one of the two queues is *on offer*: it is what [`Outbox::current`] shows until
 //! [`Outbox::delivered`] says what became of it. A message that goes in parts stays on offer until its last: the tool
-//! joins parts of both kinds in one buffer.
+//! joins parts of both kinds in one buffer. One that a tool takes only when it is compressed is not on offer until that
+//! has been done, in steps; the other queue goes on meanwhile.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use crate::bzip2::Packer;
 use crate::time::Instant;
 use crate::wire::ipc::{Header, LEN, Layout, flags};
 
@@ -76,12 +78,23 @@ pub(super) enum Verdict {
 #[derive(Debug)]
 struct Message {
     id: i32,
-    /// The buffer that it came in.
+    /// The buffer that it came in, or what was compressed.
     text: Vec<u8>,
     /// Where in that it is.
     range: Range<usize>,
+    form: Form,
     sent: usize,
     part: u16,
+}
+
+#[derive(Debug)]
+enum Form {
+    Plain,
+    Packing(Box<Packer>),
+    /// Compressed; how many bytes of text, without the NUL.
+    Packed(usize),
+    /// Not even compressed it fits.
+    Hopeless,
 }
 
 /// A message that cannot be made to fit.
@@ -136,7 +149,7 @@ impl Outbox {
             self.progress = now;
         }
         self.held += range.len();
-        let message = Message { id, text, range, sent: 0, part: 0 };
+        let message = Message { id, text, range, form: Form::Plain, sent: 0, part: 0 };
         self.queue_mut(ring).push_back(message);
     }
 
@@ -175,10 +188,17 @@ impl Outbox {
                 flags |= flags::LAST_PART;
             }
         }
+        let packed = if let Form::Packed(text_len) = message.form { Some(text_len) } else { None };
+        if packed.is_some() {
+            flags |= flags::COMPRESSED;
+        }
         let header = Header { layout, id: message.id, flags, part: message.part };
+        let header = match packed {
+            Some(text_len) => header.encode_compressed(text_len, piece.len()),
+            None => header.encode(piece.len()),
+        };
         // No message is so long that it fails: the cluster's own are shorter.
-        let header = header.encode(piece.len()).ok()?;
-        Some(Outgoing { ring, header, body: message.text.get(piece)?, nul: true })
+        Some(Outgoing { ring, header: header.ok()?, body: message.text.get(piece)?, nul: packed.is_none() })
     }
 
     /// What became of [`Outbox::current`]. Whether something is on offer that the other end has not been told of.
@@ -224,12 +244,38 @@ impl Outbox {
         self.held -= message.range.len();
     }
 
+    /// The ring whose front must be compressed.
+    fn packs(&self) -> Option<Ring> {
+        let (layout, longest) = (self.layout?, self.longest);
+        RINGS.into_iter().find(|&ring| {
+            self.front(ring).is_some_and(|message| match message.form {
+                Form::Plain => !message.fits(layout, longest),
+                Form::Packing(_) => true,
+                Form::Packed(_) | Form::Hopeless => false,
+            })
+        })
+    }
+
+    /// Whether [`Outbox::pack`] has something to do.
+    pub(super) fn is_packing(&self) -> bool {
+        self.packs().is_some()
+    }
+
+    /// Does the next step of compressing a message. As [`Outbox::offer`].
+    pub(super) fn pack(&mut self) -> bool {
+        let Some(ring) = self.packs() else { return false };
+        let limit = (self.longest as usize).saturating_sub(LEN);
+        let Some(message) = self.queue_mut(ring).front_mut() else { return false };
+        let before = message.range.len();
+        message.pack(limit);
+        self.held = self.held - before + self.front(ring).map_or(0, |message| message.range.len());
+        self.offer()
+    }
+
     /// Takes out a message that cannot be sent.
     pub(super) fn misfit(&mut self) -> Option<Misfit> {
-        let layout = self.layout?;
-        let longest = self.longest;
         for ring in RINGS {
-            if let Some(message) = self.front(ring).filter(|message| !message.fits(layout, longest)) {
+            if let Some(message) = self.front(ring).filter(|message| matches!(message.form, Form::Hopeless)) {
                 let len = message.range.len();
                 self.pop(ring);
                 return Some(Misfit { ring, len, needed: len + LEN + 2 });
@@ -296,7 +342,31 @@ impl Message {
     }
 
     fn fits(&self, layout: Layout, longest: u32) -> bool {
-        layout == Layout::Parts || LEN + self.range.len() + 1 < longest as usize
+        match self.form {
+            Form::Plain => layout == Layout::Parts || LEN + self.range.len() + 1 < longest as usize,
+            Form::Packed(_) => true,
+            Form::Packing(_) | Form::Hopeless => false,
+        }
+    }
+
+    /// Does the next step towards fewer than `limit` bytes.
+    fn pack(&mut self, limit: usize) {
+        if let Form::Plain = self.form {
+            // The NUL is compressed, too.
+            self.text.truncate(self.range.end);
+            self.text.push(0);
+            self.form = Form::Packing(Box::default());
+        }
+        let Form::Packing(packer) = &mut self.form else { return };
+        let done = packer.step(self.text.get(self.range.start..).unwrap_or_default());
+        if packer.length() >= limit {
+            self.form = Form::Hopeless;
+        } else if done {
+            let text_len = self.range.len();
+            self.text = std::mem::take(packer).finish();
+            self.range = 0..self.text.len();
+            self.form = Form::Packed(text_len);
+        }
     }
 
     /// Where in the buffer the next piece is.

@@ -75,7 +75,7 @@ impl Session {
 
     /// Whether there is work to do in steps.
     pub(super) fn is_reading(&self) -> bool {
-        self.incoming.is_checking()
+        self.incoming.is_checking() || self.outbox.is_packing()
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {

@@ -155,7 +155,7 @@ pub enum Body<'a> {
     },
 }
 
-/// The header of a message to send, uncompressed.
+/// The header of a message to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// The layout of the tool's own messages.
@@ -174,8 +174,22 @@ impl Header {
     /// # Errors
     /// [`Error::TooLong`] when a message cannot be so long.
     pub fn encode(&self, text_len: usize) -> Result<[u8; LEN], Error> {
-        let total = i32::try_from(text_len.saturating_add(LEN + 1)).map_err(|_| Error::TooLong(text_len))?;
-        let text = total - LEN as i32;
+        self.before(text_len.saturating_add(1), text_len, 0)
+    }
+
+    /// The bytes before a text of `text_len` bytes without its NUL that was compressed, with its NUL, to `len`
+    /// bytes: only in [`Layout::Classic`].
+    ///
+    /// # Errors
+    /// [`Error::TooLong`] when a message cannot be so long.
+    pub fn encode_compressed(&self, text_len: usize, len: usize) -> Result<[u8; LEN], Error> {
+        self.before(len, text_len, u32::try_from(len).map_err(|_| Error::TooLong(len))?)
+    }
+
+    fn before(&self, body: usize, text_len: usize, compressed: u32) -> Result<[u8; LEN], Error> {
+        let number = |number: usize| i32::try_from(number).map_err(|_| Error::TooLong(text_len));
+        let total = number(body.saturating_add(LEN))?;
+        let text = number(text_len.saturating_add(1))?;
         let mut bytes = [0; LEN];
         let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
         put(0, &self.id.to_ne_bytes());
@@ -183,6 +197,7 @@ impl Header {
         put(24, &text.to_ne_bytes());
         match self.layout {
             Layout::Classic => {
+                put(28, &compressed.to_ne_bytes());
                 put(32, &self.flags.to_ne_bytes());
                 put(36, &[VERSION]);
             }
@@ -304,6 +319,17 @@ mod tests {
         assert_eq!(view.body(), Body::Compressed { bytes: b"<a/>\0", text_len: u32::MAX });
         let error = View::new_checked(&with(Layout::Classic, 28, 4)).unwrap_err();
         assert_eq!(error, Error::Text { told: 4, is: 5 });
+    }
+
+    #[test]
+    fn what_was_compressed_says_so() {
+        let header = Header { layout: Layout::Classic, id: -3, flags: flags::COMPRESSED, part: 0 };
+        let bytes = [&header.encode_compressed(1000, 3).unwrap()[..], b"BZh"].concat();
+        let view = View::new_checked(&bytes).unwrap();
+        assert_eq!((view.id(), view.flags()), (-3, flags::COMPRESSED));
+        assert_eq!(view.body(), Body::Compressed { bytes: b"BZh", text_len: 1001 });
+        assert_eq!(header.encode_compressed(usize::MAX, 3), Err(Error::TooLong(usize::MAX)));
+        assert!(header.encode_compressed(1, usize::MAX).is_err());
     }
 
     #[test]

@@ -1,3 +1,4 @@
+mod answers;
 mod life;
 mod requests;
 
@@ -58,6 +59,14 @@ impl Lab {
         Client { pid: 4242, uid, user }
     }
 
+    /// Does all work that is done in steps.
+    fn finish(&mut self) -> Vec<Action> {
+        while self.proxy.is_reading() {
+            self.proxy.resume(self.now);
+        }
+        self.drain()
+    }
+
     /// What has come up since the last call.
     fn drain(&mut self) -> Vec<Action> {
         while let Some(action) = self.proxy.poll() {
@@ -96,10 +105,7 @@ impl Lab {
 
     fn request(&mut self, tool: ToolId, message: &[u8]) -> Vec<Action> {
         self.proxy.request(tool, message, self.now);
-        while self.proxy.is_reading() {
-            self.proxy.resume(self.now);
-        }
-        self.drain()
+        self.finish()
     }
 
     fn sleep(&mut self, millis: u64) -> Vec<Action> {
@@ -125,8 +131,17 @@ impl Lab {
         let Outgoing { ring, header, body, nul } = self.proxy.outgoing(tool)?;
         let bytes = [&header[..], body, &[0][..usize::from(nul)]].concat();
         let view = View::new_checked(&bytes).unwrap();
-        let Body::Text(text) = view.body() else { panic!("compressed") };
-        Some((ring, view.id(), view.flags(), text.to_vec()))
+        assert!(bytes.len() <= 131_072, "{}", bytes.len());
+        match view.body() {
+            Body::Text(text) => Some((ring, view.id(), view.flags(), text.to_vec())),
+            Body::Compressed { bytes, text_len } => {
+                assert_eq!(view.flags() & flags::COMPRESSED, flags::COMPRESSED);
+                let (mut unpacker, mut text) = (crate::bzip2::Unpacker::new(), Vec::new());
+                while !unpacker.step(bytes, &mut text, text_len as usize).unwrap() {}
+                assert_eq!((text.len(), text.pop()), (text_len as usize, Some(0)));
+                Some((ring, view.id(), view.flags(), text))
+            }
+        }
     }
 
     /// Takes what is on offer out, as a tool does that reads.
@@ -164,6 +179,29 @@ fn parts(id: i32, text: &[u8], size: usize) -> Vec<Vec<u8>> {
         part(Header { layout: Layout::Parts, id, flags, part: number as u16 }, piece)
     };
     (0..count).map(number_of).collect()
+}
+
+/// A message that was compressed.
+fn compressed(id: i32, text: &[u8], told: u32) -> Vec<u8> {
+    let text = [text, &[0]].concat();
+    let mut packer = crate::bzip2::Packer::new();
+    while !packer.step(&text) {}
+    let stream = packer.finish();
+    let header = Header { layout: Layout::Classic, id, flags: 0x201, part: 0 };
+    let header = header.encode_compressed(told as usize - 1, stream.len()).unwrap();
+    [&header[..], &stream].concat()
+}
+
+/// Text that a compressor makes little of.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 88_172_645_463_325_252_u64;
+    let letters = (0..length).map(|_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        b'a' + (state >> 32) as u8 % 26
+    });
+    letters.collect()
 }
 
 fn destroyed(provider: ConnId, session: &str) -> Action {

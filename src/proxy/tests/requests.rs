@@ -212,6 +212,41 @@ fn a_request_in_parts_has_a_time_and_a_size() {
 }
 
 #[test]
+fn compressed_requests_are_unpacked() {
+    let mut lab = Lab::new();
+    lab.open(TOOL);
+    let big = ["<a>", &"<b c='d'/>".repeat(300_000), "</a>"].concat();
+    let told = big.len() as u32 + 1;
+    let [Action::Send(OLD, sent), Action::Take(TOOL)] =
+        &lab.request(TOOL, &compressed(3, big.as_bytes(), told))[..]
+    else {
+        panic!()
+    };
+    assert_eq!(attribute(sent, "lrmd_ipc_msg_id"), "3");
+    // As the stock daemon passes it on.
+    assert_eq!(attribute(sent, "lrmd_ipc_msg_flags"), "769");
+    assert!(text(sent).contains(&big));
+    lab.log.clear();
+    let dropped = |lab: &mut Lab, message: &[u8], why: &str| {
+        // It may be seen at once.
+        assert!(matches!(lab.request(TOOL, message)[..], [] | [Action::Take(TOOL)]));
+        let line = lab.log.pop().unwrap().text;
+        assert!(line.ends_with(why), "{line}");
+        assert!(lab.proxy.wants(TOOL) && lab.log.is_empty());
+    };
+    dropped(&mut lab, &compressed(1, b"<a/>", 4), "more text than it claims to have");
+    dropped(&mut lab, &compressed(1, b"<a/>", 6), "not the 6 bytes with a NUL that were compressed");
+    dropped(&mut lab, &compressed(1, b"<a>", 4), "the end of the text inside an element at byte 3");
+    dropped(&mut lab, &compressed(1, b"<a>\xff</a>", 9), "not UTF-8 at byte 3");
+    dropped(&mut lab, &compressed(1, b"<a/>", 20 << 20), "at most 20905984 can be passed on");
+    let mut damaged = compressed(1, b"<a/>", 5);
+    damaged[50] ^= 1;
+    dropped(&mut lab, &damaged, "damaged on the way");
+    damaged[41] = b'X';
+    dropped(&mut lab, &damaged, "not compressed by bzip2");
+}
+
+#[test]
 fn a_big_request_takes_steps_and_holds_only_its_own_tool_back() {
     let mut lab = Lab::new();
     lab.open(TOOL);
