@@ -15,6 +15,19 @@ pub const LIMIT: Duration = Duration::from_secs(30);
 /// Set in the namespaces: the root's path.
 const INSIDE: &str = "PACELET_INTEROP_IPC_ROOT";
 const SUITE: &str = "PACELET_INTEROP_IPC_SUITE";
+/// Set where the tests are built for another CPU than this machine's: the static qemu that runs them and the tools.
+const EMULATOR: &str = "PACELET_EMULATOR";
+
+/// The releases whose tools are tried, by their names and, for other CPUs, Debian's name of that.
+pub const RELEASES: &[&str] = if cfg!(target_arch = "x86") {
+    &["trixie i386"]
+} else if cfg!(target_arch = "arm") {
+    &["trixie armhf"]
+} else if cfg!(target_arch = "s390x") {
+    &["trixie s390x"]
+} else {
+    &["bullseye", "trixie"]
+};
 
 /// Runs `body` in new namespaces, where the calling test `test` is started again, alone.
 pub fn enter(test: &str, suite: &'static str, body: impl Fn(&Lab)) {
@@ -35,6 +48,7 @@ pub fn enter(test: &str, suite: &'static str, body: impl Fn(&Lab)) {
     let program = std::env::current_exe().expect("the test program's own path");
     let output = Command::new("unshare")
         .args(["--mount", "--uts", "--ipc", "--net", "--pid", "--fork", "--kill-child", "--"])
+        .args(std::env::var_os(EMULATOR))
         .arg(program)
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
         .env(INSIDE, root)
@@ -60,7 +74,7 @@ fn make_root(suite: &str) -> Result<String, String> {
         return Err("run it as root: it makes namespaces and mounts".to_owned());
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/root");
-    let output = Command::new(&script).arg(suite).stdin(Stdio::null()).output();
+    let output = Command::new(&script).args(suite.split(' ')).stdin(Stdio::null()).output();
     let output = output.map_err(|error| format!("{}: {error}", script.display()))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned());
@@ -72,6 +86,8 @@ fn make_root(suite: &str) -> Result<String, String> {
 /// The inside of the namespaces.
 pub struct Lab {
     root: PathBuf,
+    /// The emulator's path in the root, if there has to be one.
+    emulator: Option<&'static str>,
 }
 
 /// Whom a tool runs as.
@@ -137,7 +153,11 @@ impl Lab {
         }
         mount(&["-t", "proc", "proc", "/proc"]);
         mount(&["-t", "proc", "proc", &at("proc")]);
-        Self { root }
+        let emulator = std::env::var_os(EMULATOR).map(|emulator| {
+            std::fs::copy(&emulator, root.join("run/emulator")).expect("a static qemu");
+            "/run/emulator"
+        });
+        Self { root, emulator }
     }
 
     /// A path of the root, seen from outside.
@@ -195,11 +215,17 @@ impl Lab {
     /// Starts a tool.
     pub fn start(&self, user: User, command: &[&str]) -> Running {
         let groups = user.group.map_or(String::new(), |group| group.to_string());
+        // An emulator does not look for what it is to run.
+        let (name, arguments) = command.split_first().expect("a command");
+        let places = ["/usr/sbin/", "/usr/bin/", "/bin/", ""].map(|place| format!("{place}{name}"));
+        let program = places.iter().find(|program| self.at(program).exists()).expect("a tool of the root");
         let mut child = Command::new("chroot")
             .arg(format!("--userspec={}:{}", user.uid, user.gid))
             .arg(format!("--groups={groups}"))
             .arg(&self.root)
-            .args(command)
+            .args(self.emulator)
+            .arg(program)
+            .args(arguments)
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("LC_ALL", "C")

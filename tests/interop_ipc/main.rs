@@ -6,7 +6,8 @@
 //! a static one), and the tools run in a root of their release. The answers they get ([`replies`]) are
 //! what a cluster of one node would say.
 //!
-//! Root is needed, and the roots that `tests/cluster/root` makes.
+//! Root is needed, and the roots that `tests/cluster/root` makes. Built for another CPU, the tests are for the tools of
+//! that CPU's Debian: what is in the shared memory has another layout there.
 
 mod client;
 mod daemon;
@@ -29,8 +30,8 @@ const CIB_LONGEST: u32 = 524_288;
 
 /// Runs `body` once per release, each in namespaces of its own.
 fn in_each_release(test: &str, body: impl Fn(&Lab)) {
-    for suite in ["bullseye", "trixie"] {
-        lab::enter(test, suite, &body);
+    for release in lab::RELEASES {
+        lab::enter(test, release, &body);
     }
 }
 

@@ -37,6 +37,8 @@ class Recipe:
     packages: tuple
     stock: str | None
     told: tuple
+    # Another CPU's, by Debian's name: such a root is unpacked only, as nothing in it could be run here to set it up.
+    architecture: str | None = None
 
 
 CLUSTER = Recipe(
@@ -50,6 +52,14 @@ CLUSTER = Recipe(
 SYSTEMD = Recipe("systemd", "0.3 GB", ("dbus", "systemd"), None, ("systemd", "dbus"))
 GNUTLS = Recipe("gnutls", "0.3 GB", ("gnutls-bin",), None, ("gnutls-bin",))
 TOOLS = Recipe("tools", "0.4 GB", ("pacemaker-cli-utils",), "pacemaker-remote", ("pacemaker-cli-utils", "libqb100"))
+# What the packages' scripts would have added: whom pacelet and the tools look for.
+USERS = "root:x:0:0::/root:/bin/sh\nhacluster:x:101:101::/var/lib/pacemaker:/bin/false\nnobody:x:65534:65534::/:/bin/false\n"
+ALL_GROUPS = "root:x:0:\nhaclient:x:101:\nnogroup:x:65534:\n"
+
+
+def foreign_tools(architecture):
+    """Pacemaker's command-line tools for another CPU."""
+    return Recipe(f"tools-{architecture}", "0.2 GB", ("base-files", "pacemaker-cli-utils"), None, ("pacemaker-cli-utils", "libqb100"), architecture)
 
 
 @dataclass
@@ -85,7 +95,7 @@ def prepare(suite, say, recipe=CLUSTER):
 
 def _prepare_locked(cache, suite, say, recipe):
     try:
-        archive = Archive(cache, suite)
+        archive = Archive(cache, suite, recipe.architecture)
         archive.refresh()
         versions = archive.versions({*recipe.packages, *filter(None, [recipe.stock])}, recipe.told)
     except Trouble as trouble:
@@ -121,12 +131,23 @@ def _make(archive, place, lines, say, recipe):
     partial = place.with_name(f".{place.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    _bootstrap(archive, recipe, partial / "root", partial / "debootstrap.log")
+    if recipe.architecture:
+        _unpack(archive, recipe, partial / "root", partial / "apt.log")
+    else:
+        _bootstrap(archive, recipe, partial / "root", partial / "debootstrap.log")
     if recipe.stock:
         archive.unpack(recipe.stock, partial / "stock")
     (partial / "versions").write_text(lines + "\n")
     partial.rename(place)
     say(f"root of {archive.suite} made in {time.monotonic() - begun:.0f} s")
+
+
+def _unpack(archive, recipe, root, log):
+    archive.unpack_all(recipe.packages, root, log)
+    for name, text in (("passwd", USERS), ("group", ALL_GROUPS)):
+        (root / "etc" / name).write_text(text)
+    for place in ("dev/shm", "var/log", "var/lib/pacemaker"):
+        (root / place).mkdir(parents=True, exist_ok=True)
 
 
 def _bootstrap(archive, recipe, root, log):
