@@ -59,8 +59,8 @@ const LINGER_BYTES: usize = 256 * 1024;
 const ACCEPTS_PER_TURN: usize = 16;
 /// How long nothing is accepted after there was no room, in milliseconds.
 const ACCEPT_PAUSE: u64 = 100;
-/// How often the key file is looked at, in milliseconds.
-const KEY_PAUSE: u64 = 1000;
+/// How often the key file and silent tools are looked at, in milliseconds.
+const SECOND: u64 = 1000;
 /// How often the kernel is asked whether it has random bytes by now, in milliseconds.
 const ENTROPY_PAUSE: u64 = 100;
 
@@ -206,10 +206,12 @@ impl Edge {
         self.tell(Event::Start);
         self.wait_for_entropy().await;
         self.check_key();
+        self.sweep().await;
         image::forget_start();
         loop {
-            sleep_until(&self.reactor, clock::monotonic().after(KEY_PAUSE)).await;
+            sleep_until(&self.reactor, clock::monotonic().after(SECOND)).await;
             self.check_key();
+            self.tools.expire();
         }
     }
 

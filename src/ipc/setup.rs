@@ -1,9 +1,9 @@
 //! A connection before its session: who connects, and what is agreed on (ipc.md section A.2).
 //!
-//! | state \ event | fewer than 24 bytes | 24 bytes            | more                 | deadline |
-//! |---------------|---------------------|---------------------|----------------------|----------|
-//! | greeting      | greeting            | asked, or not libqb | not libqb            | close    |
-//! | asked         | -                   | -                   | not libqb            | -        |
+//! | state \ event | fewer than 24 bytes | 24 bytes            | more                 |
+//! |---------------|---------------------|---------------------|----------------------|
+//! | greeting      | greeting            | asked, or not libqb | not libqb            |
+//! | asked         | -                   | -                   | not libqb            |
 //!
 //! End of stream closes in both states, silently. In `asked` the owner decides, and answers with a
 //! [`ConnectResponse`](crate::wire::qb::ConnectResponse) in one call.
@@ -11,31 +11,20 @@
 use core::fmt;
 
 use super::{MESSAGE_DEFAULT, MESSAGE_LIMIT};
-use crate::time::Instant;
 use crate::wire::qb::{ConnectRequest, NotARequest, REQUEST_LEN};
 
-/// How long a client has to ask, in milliseconds: any local user can connect and say nothing.
+/// How long a client has to ask, in milliseconds: any local user can connect and say nothing. Then its connection is to
+/// be closed.
 pub const GREETING_LIMIT_MILLIS: u64 = 5_000;
 
 /// Collects a connection request.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Greeting {
     bytes: [u8; REQUEST_LEN],
     filled: usize,
-    deadline: Instant,
 }
 
 impl Greeting {
-    /// For a connection that was accepted now.
-    pub fn new(now: Instant) -> Self {
-        Self { bytes: [0; REQUEST_LEN], filled: 0, deadline: now.after(GREETING_LIMIT_MILLIS) }
-    }
-
-    /// When to close the connection if it has not asked before; `None` once it has.
-    pub fn deadline(&self) -> Option<Instant> {
-        (self.filled < REQUEST_LEN).then_some(self.deadline)
-    }
-
     /// Takes bytes from the socket; the request once it is complete.
     ///
     /// # Errors
@@ -87,20 +76,16 @@ pub fn negotiate(asked: u32, configured: Option<u32>) -> u32 {
 mod tests {
     use super::*;
 
-    const START: Instant = Instant::from_millis(1000);
-
     #[test]
     fn a_request_in_any_pieces() {
         let request = ConnectRequest { longest: 131_072 };
         let bytes = request.encode();
         for cut in 0..REQUEST_LEN {
-            let mut greeting = Greeting::new(START);
+            let mut greeting = Greeting::default();
             assert_eq!(greeting.received(&bytes[..cut]), Ok(None));
-            assert_eq!(greeting.deadline(), Some(START.after(GREETING_LIMIT_MILLIS)));
             assert_eq!(greeting.received(&bytes[cut..]), Ok(Some(request)));
-            assert_eq!(greeting.deadline(), None);
         }
-        let mut greeting = Greeting::new(START);
+        let mut greeting = Greeting::default();
         let told: Vec<_> = bytes.iter().map(|byte| greeting.received(&[*byte])).collect();
         assert!(told[..REQUEST_LEN - 1].iter().all(|told| *told == Ok(None)));
         assert_eq!(told[REQUEST_LEN - 1], Ok(Some(request)));
@@ -109,18 +94,18 @@ mod tests {
     #[test]
     fn nothing_may_follow_a_request() {
         let bytes = ConnectRequest { longest: 1 }.encode();
-        let mut greeting = Greeting::new(START);
+        let mut greeting = Greeting::default();
         assert_eq!(greeting.received(&[&bytes[..], &[0]].concat()), Err(NotAClient::TooMuch));
-        let mut greeting = Greeting::new(START);
+        let mut greeting = Greeting::default();
         assert!(matches!(greeting.received(&bytes), Ok(Some(_))));
         assert_eq!(greeting.received(&[]), Ok(None));
         assert_eq!(greeting.received(&[0]), Err(NotAClient::TooMuch));
-        assert_eq!(Greeting::new(START).received(&[0; 4096]), Err(NotAClient::TooMuch));
+        assert_eq!(Greeting::default().received(&[0; 4096]), Err(NotAClient::TooMuch));
     }
 
     #[test]
     fn who_speaks_something_else_is_told_apart() {
-        let error = Greeting::new(START).received(&[0; REQUEST_LEN]).unwrap_err();
+        let error = Greeting::default().received(&[0; REQUEST_LEN]).unwrap_err();
         assert_eq!(error, NotAClient::Request(NotARequest { id: 0, size: 0 }));
     }
 

@@ -83,15 +83,21 @@ impl Users {
 
 /// What tells a file from one that took its place, or that was written to: where it is, size and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Version(Option<[i128; 5]>);
+struct Version(Option<[u64; 5]>);
 
 impl Version {
     fn of(path: &CStr) -> Self {
-        Self(rustix::fs::stat(path).ok().map(|stat: Stat| {
-            // Types differ from machine to machine, and all of them fit.
-            let time = [i128::from(stat.st_mtime), stat.st_mtime_nsec.into()];
-            [stat.st_dev.into(), stat.st_ino.into(), stat.st_size.into(), time[0], time[1]]
-        }))
+        // Types differ from machine to machine; only whether they are equal counts.
+        let parts = |stat: Stat| {
+            [
+                stat.st_dev as _,
+                stat.st_ino as _,
+                stat.st_size as _,
+                stat.st_mtime as _,
+                stat.st_mtime_nsec as _,
+            ]
+        };
+        Self(rustix::fs::stat(path).ok().map(parts))
     }
 
     fn has_changed(&mut self, path: &CStr) -> bool {

@@ -165,7 +165,7 @@ async fn listen(
 /// One client, from its connection to its end.
 async fn serve(fd: OwnedFd, server: &'static str, common: &Common) {
     let connection = Connection::new(&common.reactor, fd).expect("a socket");
-    let mut greeting = Greeting::new(clock::monotonic());
+    let mut greeting = Greeting::default();
     let mut buffer = [0; 4096];
     let request = loop {
         connection.source().readable().await;

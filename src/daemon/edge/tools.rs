@@ -35,7 +35,8 @@ use smol::future::yield_now;
 
 use super::{ACCEPT_PAUSE, ACCEPTS_PER_TURN, Edge, Event};
 use crate::ipc::{
-    Access, Geometry, Greeting, Place, Rings, Session, Shared, Sweep, Trouble, Written, create, granule,
+    Access, GREETING_LIMIT_MILLIS, Geometry, Greeting, Place, Rings, Session, Shared, Sweep, Trouble,
+    Written, create, granule,
 };
 use crate::line;
 use crate::proxy::{Client, Delivery, Name, Ring, ToolId};
@@ -44,6 +45,7 @@ use crate::sys::reactor::{Notifier, sleep_until};
 use crate::sys::shm::page_size;
 use crate::sys::users::Users;
 use crate::sys::{Errno, clock};
+use crate::time::Instant;
 use crate::wire::qb::{ConnectResponse, Machine, RESPONSE_LEN};
 
 /// Where rings are: a memory file system that every program may use.
@@ -86,6 +88,8 @@ struct Tool {
     session: RefCell<Option<(Session<Shared>, Rings)>>,
     /// It was closed from our side.
     is_over: Cell<bool>,
+    /// When it is to have asked; when it is to end, once it has hung up.
+    until: Cell<Option<Instant>>,
     /// One of the above has changed, or a request may be taken.
     changed: Notifier,
 }
@@ -193,6 +197,18 @@ impl Tools {
         }
     }
 
+    /// Ends those whose time has come. To be called every second or so.
+    pub(super) fn expire(&self) {
+        let now = clock::monotonic();
+        let is_late = |tool: &&Rc<Tool>| tool.until.get().is_some_and(|until| until <= now);
+        for tool in self.silent.borrow().iter().take_while(is_late) {
+            tool.end();
+        }
+        for tool in self.known.borrow().values().filter(is_late) {
+            tool.changed.notify();
+        }
+    }
+
     /// The one that is to give way, if so many are silent.
     fn one_too_many(&self, user: u32) -> Option<Rc<Tool>> {
         let silent = self.silent.borrow();
@@ -213,12 +229,8 @@ impl Edge {
     pub(super) fn serve_tools(self: &Rc<Self>, name: Name) {
         match Listener::open(&self.reactor, name.text(), self.tools.directory.as_deref()) {
             Ok(listener) => {
-                let is_first = self.tools.listeners.borrow().is_empty();
                 let task = self.executor.spawn(self.clone().accept_tools(name, listener));
                 self.tools.listeners.borrow_mut().push(task);
-                if is_first {
-                    self.executor.spawn(self.clone().sweep()).detach();
-                }
                 self.handle(Event::Serving(name));
             }
             Err(failure) => {
@@ -228,7 +240,10 @@ impl Edge {
     }
 
     /// Removes what a daemon that was killed left behind.
-    async fn sweep(self: Rc<Self>) {
+    pub(super) async fn sweep(&self) {
+        if self.tools.listeners.borrow().is_empty() {
+            return;
+        }
         let Ok(mut sweep) = Sweep::open(SHARED_MEMORY, Name::ALL.map(Name::text).to_vec()) else { return };
         while sweep.step() {
             yield_now().await;
@@ -291,6 +306,7 @@ impl Edge {
             admitted: Cell::new(None),
             session: RefCell::new(None),
             is_over: Cell::new(false),
+            until: Cell::new(Some(clock::monotonic().after(GREETING_LIMIT_MILLIS))),
             changed: Notifier::default(),
         });
         self.tools.silent.borrow_mut().push_back(tool.clone());
@@ -324,37 +340,29 @@ impl Edge {
 
     /// What it asks for; `None` if it ends, says too little for too long, or something else.
     async fn greeting(&self, tool: &Tool) -> Option<u32> {
-        let mut greeting = Greeting::new(clock::monotonic());
-        let deadline = greeting.deadline()?;
-        let received = async {
-            while !tool.is_over.get() {
-                let mut bytes = [0; 32];
-                match tool.socket.receive(&mut bytes) {
-                    Ok(Some(0)) | Err(_) => return None,
-                    Ok(Some(count)) => match greeting.received(bytes.get(..count)?) {
-                        Ok(Some(request)) => return Some(request.longest),
-                        Ok(None) => {}
-                        Err(error) => {
-                            let (peer, name) = (tool.socket.peer(), tool.name.text());
-                            self.log(&line!(
-                                Debug,
-                                "Closed a connection to {name} (process {}, user {}): {error}",
-                                peer.pid,
-                                peer.uid
-                            ));
-                            return None;
-                        }
-                    },
-                    Ok(None) => tool.socket.source().readable().await,
-                }
+        let mut greeting = Greeting::default();
+        while !tool.is_over.get() {
+            let mut bytes = [0; 32];
+            match tool.socket.receive(&mut bytes) {
+                Ok(Some(0)) | Err(_) => return None,
+                Ok(Some(count)) => match greeting.received(bytes.get(..count)?) {
+                    Ok(Some(request)) => return Some(request.longest),
+                    Ok(None) => {}
+                    Err(error) => {
+                        let (peer, name) = (tool.socket.peer(), tool.name.text());
+                        self.log(&line!(
+                            Debug,
+                            "Closed a connection to {name} (process {}, user {}): {error}",
+                            peer.pid,
+                            peer.uid
+                        ));
+                        return None;
+                    }
+                },
+                Ok(None) => tool.socket.source().readable().await,
             }
-            None
-        };
-        let late = async {
-            sleep_until(&self.reactor, deadline).await;
-            None
-        };
-        smol::future::or(received, late).await
+        }
+        None
     }
 
     /// Waits for what is decided about a tool: `Ok` when it has rings, else what it or the system did wrong.
@@ -412,7 +420,7 @@ impl Edge {
 impl Edge {
     /// Takes requests until the tool hangs up, or breaks the rules: which, if that was it.
     async fn connected(self: &Rc<Self>, id: ToolId, tool: &Tool) -> Option<String> {
-        let mut until = None;
+        tool.until.set(None);
         loop {
             // Tools turn busily while the socket is full of bytes that nobody takes.
             let (is_full, has_ended) = {
@@ -436,11 +444,12 @@ impl Edge {
             } else if has_ended {
                 // What some tools send last they do not wait for.
                 let now = clock::monotonic();
-                let until = *until.get_or_insert_with(|| now.after(LAST_REQUESTS));
+                let until = tool.until.get().unwrap_or_else(|| now.after(LAST_REQUESTS));
+                tool.until.set(Some(until));
                 if !tool.has_request() || now >= until {
                     return None;
                 }
-                smol::future::or(tool.changed.notified(), sleep_until(&self.reactor, until)).await;
+                tool.changed.notified().await;
             } else {
                 poll_fn(|cx| tool.poll_ready(cx)).await;
             }
