@@ -38,10 +38,7 @@ pub use files::{Failure, Place, Rings, Shared, create};
 pub use memory::{Fault, Memory};
 pub use ring::{Breach, Reader, Trouble, Writer, Written};
 pub use session::Session;
-pub use setup::{GREETING_LIMIT_MILLIS, Greeting, NotAClient, negotiate};
+pub use setup::{GREETING_LIMIT_MILLIS, Greeting, NotAClient};
 pub use sweep::Sweep;
 
 pub use crate::wire::ring::{Geometry, MESSAGE_LIMIT, granule};
-
-/// The longest message if neither side asks for more.
-pub const MESSAGE_DEFAULT: u32 = 128 * 1024;

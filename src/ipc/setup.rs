@@ -1,4 +1,4 @@
-//! A connection before its session: who connects, and what is agreed on (ipc.md section A.2).
+//! A connection before its session: who connects, and what it asks for (ipc.md section A.2).
 //!
 //! | state \ event | fewer than 24 bytes | 24 bytes            | more                 |
 //! |---------------|---------------------|---------------------|----------------------|
@@ -10,7 +10,6 @@
 
 use core::fmt;
 
-use super::{MESSAGE_DEFAULT, MESSAGE_LIMIT};
 use crate::wire::qb::{ConnectRequest, NotARequest, REQUEST_LEN};
 
 /// How long a client has to ask, in milliseconds: any local user can connect and say nothing. Then its connection is to
@@ -66,12 +65,6 @@ impl fmt::Display for NotAClient {
 
 impl core::error::Error for NotAClient {}
 
-/// The longest message for a session: the larger of what the client asked for and of what the
-/// server is configured to (`None`: [`MESSAGE_DEFAULT`]), up to [`MESSAGE_LIMIT`].
-pub fn negotiate(asked: u32, configured: Option<u32>) -> u32 {
-    asked.max(configured.unwrap_or(MESSAGE_DEFAULT)).min(MESSAGE_LIMIT)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,15 +100,5 @@ mod tests {
     fn who_speaks_something_else_is_told_apart() {
         let error = Greeting::default().received(&[0; REQUEST_LEN]).unwrap_err();
         assert_eq!(error, NotAClient::Request(NotARequest { id: 0, size: 0 }));
-    }
-
-    #[test]
-    fn the_larger_figure_counts_up_to_a_limit() {
-        assert_eq!(negotiate(12_328, None), MESSAGE_DEFAULT);
-        assert_eq!(negotiate(524_288, None), 524_288);
-        assert_eq!(negotiate(131_072, Some(1 << 24)), 1 << 24);
-        assert_eq!(negotiate(0, Some(12_328)), 12_328);
-        assert_eq!(negotiate(u32::MAX, None), MESSAGE_LIMIT);
-        assert_eq!(negotiate(0, Some(u32::MAX)), MESSAGE_LIMIT);
     }
 }

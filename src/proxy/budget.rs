@@ -1,5 +1,6 @@
 //! What sessions may take of the machine, and how often what tools do may be said.
 
+use crate::wire::qb::RESPONSE_LEN;
 use crate::wire::ring::{Geometry, MESSAGE_LIMIT};
 
 use super::name::Client;
@@ -16,7 +17,7 @@ const RESERVE: u64 = 16;
 const MESSAGE_DEFAULT: u32 = 128 * 1024;
 
 /// No client of libqb asks for less: its own answer to a connection request must fit.
-const MESSAGE_LEAST: u32 = 12_328;
+const MESSAGE_LEAST: u32 = RESPONSE_LEN as u32;
 
 /// What sessions may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -119,6 +119,13 @@ impl Incoming {
         }
     }
 
+    /// Gives the last part its time again.
+    pub(super) fn postpone(&mut self, now: Instant) {
+        if let Stage::Joining(joining) = &mut self.stage {
+            joining.since = now;
+        }
+    }
+
     /// Takes a message; [`Incoming::step`] is due if it makes a request whole. Only when [`Incoming::is_free`].
     ///
     /// # Errors

@@ -74,8 +74,9 @@ const TOOL_LIMIT: usize = 32 * 1024 * 1024;
 const ALL_LIMIT: usize = 64 * 1024 * 1024;
 /// How many bytes of requests may wait for their last part.
 const JOINED_LIMIT: usize = 64 * 1024 * 1024;
-/// While so many bytes of requests are being checked, no more are taken.
-const CHECKED_LIMIT: usize = 32 * 1024 * 1024;
+/// While so many bytes of requests are being checked, no more are taken: with one more, and what makes a provider busy,
+/// they fit its connection's queue.
+const CHECKED_LIMIT: usize = 24 * 1024 * 1024;
 
 /// For how many actions the queue keeps room while it is empty.
 const ACTIONS_KEPT: usize = 16;
@@ -475,7 +476,7 @@ impl Proxy {
         if count > 0 {
             self.log(line!(
                 Info,
-                "Ended {count} sessions of tools: the cluster connection that served them is gone"
+                "Ended the sessions of {count} tools: the cluster connection that served them is gone"
             ));
         }
         self.tell_wanted();
@@ -512,7 +513,12 @@ impl Proxy {
                 self.actions.push_back(Action::Deliver(tool));
             }
             if session.incoming.deadline().is_some_and(|at| at <= now) {
-                self.end(tool, End::Unfinished, now);
+                // Who is held back is not to blame.
+                if session.is_wanted {
+                    self.end(tool, End::Unfinished, now);
+                } else {
+                    session.incoming.postpone(now);
+                }
             }
             self.look(tool, now);
         }

@@ -64,7 +64,7 @@ pub(super) fn refusal(asked: &Asked<'_>, memory: u64, over: Over) -> Line {
         ),
         Over::OwnMemory(limit) => line!(
             Warning,
-            "Refused {who}: it needs {kib} KiB of shared memory, and one user may have {} KiB. Is PCMK_ipc_buffer larger than needed?",
+            "Refused {who}: it needs {kib} KiB of shared memory, and one user may have {} KiB (half of PACELET_tools_memory). Is PCMK_ipc_buffer larger than needed?",
             limit / 1024
         ),
     }

@@ -21,10 +21,12 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use lab::{LIMIT, Lab, User};
-use pacelet::ipc::{MESSAGE_DEFAULT, Peer};
+use pacelet::ipc::Peer;
 use pacelet::wire::ipc::Layout;
 use server::{Seen, Server};
 
+/// What tools ask for.
+const LONGEST: u32 = 128 * 1024;
 /// What the CIB's API asks for up to Pacemaker 3.0.0.
 const CIB_LONGEST: u32 = 524_288;
 
@@ -58,7 +60,7 @@ fn whoever_may_gets_an_answer() {
             for (name, peer, longest) in connections(&seen) {
                 assert_eq!(
                     (name, peer.uid, peer.gid, longest),
-                    ("crmd", user.uid, user.gid, MESSAGE_DEFAULT)
+                    ("crmd", user.uid, user.gid, LONGEST)
                 );
                 assert!(peer.pid > 1);
             }
@@ -103,7 +105,7 @@ fn responses_and_events_of_each_daemon() {
         let asked: Vec<_> =
             connections(&server.finish()).map(|(server, _, longest)| (server, longest)).collect();
         assert!(
-            asked.contains(&("cib_rw", CIB_LONGEST)) && asked.contains(&("attrd", MESSAGE_DEFAULT)),
+            asked.contains(&("cib_rw", CIB_LONGEST)) && asked.contains(&("attrd", LONGEST)),
             "{asked:?}"
         );
         assert!(asked.iter().any(|(server, _)| *server == "stonith-ng"), "{asked:?}");

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use pacelet::ipc::{Access, Geometry, Greeting, Place, Session, Shared, Written, create, granule, negotiate};
+use pacelet::ipc::{Access, Geometry, Greeting, Place, Session, Shared, Written, create, granule};
+use pacelet::proxy::Limits;
 use pacelet::sys::entropy::Entropy;
 use pacelet::sys::local::{Connection, Listener, Peer};
 use pacelet::sys::reactor::{Reactor, sleep_until};
@@ -186,7 +187,7 @@ async fn serve(fd: OwnedFd, server: &'static str, common: &Common) {
         return;
     }
 
-    let longest = negotiate(request.longest, None);
+    let longest = Limits::default().negotiate(request.longest);
     let geometry = Geometry::new(longest, granule(page_size()));
     let place =
         Place { parent: c"/dev/shm", server, pid: std::process::id(), peer, number: connection.number() };

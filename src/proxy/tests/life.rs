@@ -116,7 +116,7 @@ fn a_session_ends_once_from_each_side() {
     lab.asks(ToolId(12), Name::Lrmd, 1, Some(OLD));
     lab.proxy.provider_gone(OLD);
     assert_eq!(lab.drain(), [Action::Dismiss(TOOL)]);
-    assert_eq!(lab.log.pop().unwrap().text.split(':').next(), Some("Ended 1 sessions of tools"));
+    assert_eq!(lab.log.pop().unwrap().text.split(':').next(), Some("Ended the sessions of 1 tools"));
     assert_eq!(lab.event(&mine, b"<e/>"), [destroyed(OLD, &mine)]);
     assert!(lab.proxy.wants(OTHER) && lab.proxy.wants(ToolId(12)) && !others.is_empty());
 }

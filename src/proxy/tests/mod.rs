@@ -1,4 +1,5 @@
 mod answers;
+mod chaos;
 mod life;
 mod requests;
 

@@ -194,6 +194,15 @@ fn a_request_in_parts_has_a_time_and_a_size() {
     assert_eq!(lab.sleep(59_999), []);
     assert_eq!(lab.sleep(1), [destroyed(OLD, &session), Action::Dismiss(TOOL)]);
 
+    // Who is held back is not to blame.
+    lab.open(TOOL);
+    lab.request(TOOL, &begin);
+    lab.proxy.set_busy(OLD, true);
+    assert_eq!(lab.sleep(60_000), []);
+    lab.proxy.set_busy(OLD, false);
+    assert_eq!((lab.drain(), lab.sleep(59_999)), (vec![Action::Take(TOOL)], vec![]));
+    assert_eq!(lab.sleep(1).len(), 2);
+
     let piece = vec![b' '; 8 << 20];
     let numbered =
         |number| part(Header { layout: Layout::Parts, id: 1, flags: flags::PART, part: number }, &piece);
