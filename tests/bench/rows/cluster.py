@@ -35,7 +35,7 @@ def measure_all(bench, kinds):
 
 def once(bench, kind):
     """One run in a new cluster."""
-    cluster = Cluster(bench.root, bench.daemons[kind].layer, bench.directory / f"cluster{next(_directory_numbers)}", REMOTES)
+    cluster = Cluster(bench.root, [bench.daemons[kind].layer], bench.directory / f"cluster{next(_directory_numbers)}", REMOTES)
     try:
         cluster.start()
         cluster.await_status("all remotes online", lambda status: all(status.online(name) for name in cluster.remotes), ONLINE_LIMIT_SECONDS)

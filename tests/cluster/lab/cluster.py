@@ -85,10 +85,10 @@ class Status:
 class Cluster:
     """Cluster nodes `c1`, … and remotes `r1`, `r2`, …; the remotes' addresses alternate between IPv4 and IPv6."""
 
-    def __init__(self, root, layer, directory, remotes, talkative=False, members=1, tapped=False):
-        """`layer`: directory with the remote daemon's files, laid over the remotes' root; `talkative`: whether
-        these daemons log to standard error as well;
-        `tapped`: whether what they send is looked at."""
+    def __init__(self, root, layers, directory, remotes, talkative=False, members=1, tapped=False, environment=""):
+        """`layers`: directories with a remote daemon's files, laid over the remotes' root: the remotes take them in
+        turn; `talkative`: whether these daemons log to standard error as well; `tapped`: whether what they send is
+        looked at; `environment`: more variables of Pacemaker's daemons and tools on all nodes, one a line."""
         self.directory = directory
         self.release = root.release
         self.members = {}
@@ -97,12 +97,12 @@ class Cluster:
         self._network = Network()
         self.tap = self._network.tap() if tapped else None
         try:
-            self._build(root, layer, members, remotes, talkative)
+            self._build(root, layers, members, remotes, talkative, environment)
         except BaseException:
             self.end()
             raise
 
-    def _build(self, root, layer, members, remotes, talkative):
+    def _build(self, root, layers, members, remotes, talkative, environment):
         key = os.urandom(AUTHKEY_BYTES)
         addresses, rings = [], []
         for number in range(1, members + 1):
@@ -114,7 +114,7 @@ class Cluster:
             self.members[name] = Member(name, node)
         for number in range(1, remotes + 1):
             name = f"r{number}"
-            node = self._machine(name, [layer, root.path])
+            node = self._machine(name, [layers[(number - 1) % len(layers)], root.path])
             four, six = self._network.attach(node, 100 + number)
             addresses.append((name, four, six))
             self.remotes[name] = Remote(name, node, four if number % 2 else six)
@@ -122,7 +122,8 @@ class Cluster:
         for node in self._nodes:
             node.write("/etc/hosts", hosts)
             loud = configuration.TALKATIVE if talkative and node.name in self.remotes else ""
-            node.write("/etc/default/pacemaker", configuration.ENVIRONMENT + loud)
+            node.write("/etc/default/pacemaker", configuration.ENVIRONMENT + environment + loud)
+            node.environment = dict(line.split("=", 1) for line in environment.splitlines())
             node.write(AUTHKEY, key, 0o640, "root:haclient")
             # On cluster nodes as well: they ask it for its metadata.
             node.write(JOURNAL_AGENT, (HERE / "journal").read_text(), 0o755)
@@ -182,6 +183,14 @@ class Cluster:
             seen.setdefault("pending", "")
             resources[entry.get("id")] = seen
         return Status(nodes, resources, [failure.attrib for failure in tree.findall("failures/failure")])
+
+    def instances(self, resource):
+        """Where instances of a clone run: pairs of node and role."""
+        done = self.node.run(["crm_mon", "--one-shot", "--output-as=xml", "--inactive"], check=False)
+        if done.returncode != 0:
+            return []
+        entries = ElementTree.fromstring(done.stdout).findall(f"resources//resource[@id='{resource}']")
+        return [(node.get("name"), entry.get("role")) for entry in entries for node in entry.findall("node")]
 
     def await_status(self, what, predicate, limit):
         """Polls until the predicate holds for the cluster's status; a `Late` says what was seen last."""

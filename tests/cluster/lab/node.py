@@ -31,6 +31,8 @@ class Node:
         (directory / "memory").mkdir(parents=True)
         (directory / "log").mkdir()
         (directory / "log").chmod(0o755)
+        # Besides `ENVIRONMENT`, for what is run here; what is spawned reads its own.
+        self.environment = {}
         self._processes = []
         with open(directory / "init.log", "w") as log:
             self._init = subprocess.Popen(
@@ -60,7 +62,7 @@ class Node:
     def run(self, words, check=True, limit=RUN_LIMIT_SECONDS, input=None):
         """Runs a command to its end and returns what `subprocess.run` returns, with text output."""
         try:
-            done = subprocess.run(self.command(words), capture_output=True, text=True, timeout=limit, env=ENVIRONMENT,
+            done = subprocess.run(self.command(words), capture_output=True, text=True, timeout=limit, env=ENVIRONMENT | self.environment,
                                   input=input, stdin=subprocess.DEVNULL if input is None else None)
         except subprocess.TimeoutExpired:
             raise Trouble(f"on {self.name}, `{' '.join(map(str, words))}` was not done within {limit} s")
