@@ -8,8 +8,10 @@
 //! `PACELET_FUZZ_RUNS` sets how many generated inputs each target gets (50,000 if unset),
 //! `PACELET_FUZZ_SEED` where the generator starts.
 
+mod bzip2;
 mod dbus;
 mod header;
+mod ipc;
 mod rng;
 mod run;
 mod tls;

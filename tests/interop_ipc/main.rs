@@ -58,10 +58,7 @@ fn whoever_may_gets_an_answer() {
             assert!(tool.status.success() && tool.output == "rem1\n" && tool.errors.is_empty(), "{tool:?}");
             let seen = server.finish();
             for (name, peer, longest) in connections(&seen) {
-                assert_eq!(
-                    (name, peer.uid, peer.gid, longest),
-                    ("crmd", user.uid, user.gid, LONGEST)
-                );
+                assert_eq!((name, peer.uid, peer.gid, longest), ("crmd", user.uid, user.gid, LONGEST));
                 assert!(peer.pid > 1);
             }
             assert!(seen.contains(&Seen::Request { server: "crmd", layout: Layout::Classic }), "{seen:?}");
@@ -104,10 +101,7 @@ fn responses_and_events_of_each_daemon() {
         assert!(state.status.success() && state.output.contains("rem1"), "{state:?}");
         let asked: Vec<_> =
             connections(&server.finish()).map(|(server, _, longest)| (server, longest)).collect();
-        assert!(
-            asked.contains(&("cib_rw", CIB_LONGEST)) && asked.contains(&("attrd", LONGEST)),
-            "{asked:?}"
-        );
+        assert!(asked.contains(&("cib_rw", CIB_LONGEST)) && asked.contains(&("attrd", LONGEST)), "{asked:?}");
         assert!(asked.iter().any(|(server, _)| *server == "stonith-ng"), "{asked:?}");
         assert_eq!(lab.files_in_shared_memory(), [] as [String; 0]);
     });
