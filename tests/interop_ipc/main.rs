@@ -99,6 +99,8 @@ fn responses_and_events_of_each_daemon() {
         // `pacemakerd` refuses, as it does on every remote node; later releases ask it first.
         let state = lab.run(User::ROOT, &["crm_mon", "-1"]);
         assert!(state.status.success() && state.output.contains("rem1"), "{state:?}");
+        let devices = lab.run(User::ROOT, &["stonith_admin", "-L"]);
+        assert!(devices.status.success() && devices.errors.is_empty(), "{devices:?}");
         let asked: Vec<_> =
             connections(&server.finish()).map(|(server, _, longest)| (server, longest)).collect();
         assert!(asked.contains(&("cib_rw", CIB_LONGEST)) && asked.contains(&("attrd", LONGEST)), "{asked:?}");
