@@ -85,10 +85,10 @@ class Status:
 class Cluster:
     """Cluster nodes `c1`, … and remotes `r1`, `r2`, …; the remotes' addresses alternate between IPv4 and IPv6."""
 
-    def __init__(self, root, layers, directory, remotes, talkative=False, members=1, tapped=False, environment=""):
+    def __init__(self, root, layers, directory, remotes, talkative=False, members=1, tapped=False, environment=None):
         """`layers`: directories with a remote daemon's files, laid over the remotes' root: the remotes take them in
         turn; `talkative`: whether these daemons log to standard error as well; `tapped`: whether what they send is
-        looked at; `environment`: more variables of Pacemaker's daemons and tools on all nodes, one a line."""
+        looked at; `environment`: more variables of Pacemaker's daemons and tools on `members` and on `remotes`."""
         self.directory = directory
         self.release = root.release
         self.members = {}
@@ -97,7 +97,7 @@ class Cluster:
         self._network = Network()
         self.tap = self._network.tap() if tapped else None
         try:
-            self._build(root, layers, members, remotes, talkative, environment)
+            self._build(root, layers, members, remotes, talkative, environment or {})
         except BaseException:
             self.end()
             raise
@@ -122,8 +122,9 @@ class Cluster:
         for node in self._nodes:
             node.write("/etc/hosts", hosts)
             loud = configuration.TALKATIVE if talkative and node.name in self.remotes else ""
-            node.write("/etc/default/pacemaker", configuration.ENVIRONMENT + environment + loud)
-            node.environment = dict(line.split("=", 1) for line in environment.splitlines())
+            node.environment = environment.get("remotes" if node.name in self.remotes else "members", {})
+            more = "".join(f"{name}={value}\n" for name, value in node.environment.items())
+            node.write("/etc/default/pacemaker", configuration.ENVIRONMENT + more + loud)
             node.write(AUTHKEY, key, 0o640, "root:haclient")
             # On cluster nodes as well: they ask it for its metadata.
             node.write(JOURNAL_AGENT, (HERE / "journal").read_text(), 0o755)
