@@ -44,7 +44,7 @@ pub(super) struct Outbox {
     layout: Option<Layout>,
     /// By [`Ring`].
     queues: [VecDeque<Message>; 2],
-    /// Bytes of all texts.
+    /// Bytes of the buffers of all messages.
     held: usize,
     offer: Option<Ring>,
     /// By [`Ring`]: there was no room, and no sign since that there is.
@@ -144,11 +144,13 @@ impl Outbox {
     }
 
     /// Adds a message: what is at `range` in `text`.
-    pub(super) fn push(&mut self, ring: Ring, id: i32, text: Vec<u8>, range: Range<usize>, now: Instant) {
+    pub(super) fn push(&mut self, ring: Ring, id: i32, mut text: Vec<u8>, range: Range<usize>, now: Instant) {
         if self.queues.iter().all(VecDeque::is_empty) {
             self.progress = now;
         }
-        self.held += range.len();
+        // What it was read into may be much larger.
+        text.shrink_to_fit();
+        self.held += text.len();
         let message = Message { id, text, range, form: Form::Plain, sent: 0, part: 0 };
         self.queue_mut(ring).push_back(message);
     }
@@ -241,7 +243,7 @@ impl Outbox {
         if queue.is_empty() {
             queue.shrink_to(KEPT);
         }
-        self.held -= message.range.len();
+        self.held -= message.text.len();
     }
 
     /// The ring whose front must be compressed.
@@ -266,9 +268,9 @@ impl Outbox {
         let Some(ring) = self.packs() else { return false };
         let limit = (self.longest as usize).saturating_sub(LEN);
         let Some(message) = self.queue_mut(ring).front_mut() else { return false };
-        let before = message.range.len();
+        let before = message.text.len();
         message.pack(limit);
-        self.held = self.held - before + self.front(ring).map_or(0, |message| message.range.len());
+        self.held = self.held - before + self.front(ring).map_or(0, |message| message.text.len());
         self.offer()
     }
 
