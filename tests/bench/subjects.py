@@ -60,12 +60,12 @@ class Bench:
         return program
 
     @contextmanager
-    def machine(self, kind):
-        """A fresh node with that daemon's files and a key."""
+    def machine(self, kind, environment=""):
+        """A fresh node with that daemon's files, a key, and more in the daemon's environment, if it is to have more."""
         self._machines += 1
         node = Node("r1", [self.daemons[kind].layer, self.root.path], self.directory / f"machine{self._machines}")
         try:
-            node.write("/etc/default/pacemaker", configuration.ENVIRONMENT)
+            node.write("/etc/default/pacemaker", configuration.ENVIRONMENT + environment)
             node.write(AUTHKEY, os.urandom(AUTHKEY_BYTES), 0o640, "root:haclient")
             yield Machine(node)
         finally:
@@ -96,9 +96,9 @@ class Machine:
         took, all_of_them = json.loads(done.stdout)
         return took, count / all_of_them
 
-    def inside(self, script, *arguments, limit=120):
-        """Runs a program of bench/inside that is a client, with the node's own Python and libraries."""
-        words = [*FIRST, "python3", "-", ADDRESS, PORT, AUTHKEY, *arguments]
+    def inside(self, script, *arguments, limit=120, more=()):
+        """Runs a program of bench/inside that is a client, with the node's own Python and libraries, and with `more` variables."""
+        words = ["env", *more, *FIRST, "python3", "-", ADDRESS, PORT, AUTHKEY, *arguments]
         text = (INSIDE / "gnutls_client.py").read_text() + (INSIDE / script).read_text()
         return json.loads(self.node.run(words, input=text, limit=limit).stdout)
 

@@ -45,6 +45,8 @@ def checked(what, code):
 class Client:
     """One registered connection."""
 
+    REGISTER_MORE = ""
+
     def __init__(self, nodelay=False):
         self.sent = 0
         self.socket = socket.create_connection((ADDRESS, PORT), WAIT_SECONDS)
@@ -59,7 +61,7 @@ class Client:
         checked("credentials", gnutls.gnutls_credentials_set(self.session, CRD_PSK, CREDENTIALS))
         gnutls.gnutls_transport_set_int2(self.session, self.socket.fileno(), self.socket.fileno())
         checked("handshake", gnutls.gnutls_handshake(self.session))
-        self.request('lrmd_op="register" lrmd_clientname="bench" lrmd_protocol_version="1.2"', "/>")
+        self.request('lrmd_op="register" lrmd_clientname="bench" lrmd_protocol_version="1.2"' + self.REGISTER_MORE, "/>")
         while b'lrmd_op="register"' not in self.message():
             pass
 
