@@ -9,8 +9,9 @@ use rand_core::CryptoRngCore;
 use crate::executor::{ClientId, Refusal};
 use crate::log::Escaped;
 use crate::proxy::{self, ToolId};
-use crate::remote::{ConnId, Envelope, Operation};
+use crate::remote::{ConnId, Envelope, Operation, new_client};
 use crate::time::Now;
+use crate::trial::{self, Mutant};
 use crate::xml::Document;
 
 use super::core::{Core, Effect};
@@ -71,7 +72,9 @@ impl Core {
         now: Now,
         entropy: &mut dyn CryptoRngCore,
     ) {
-        self.locals.insert(tool);
+        if self.locals.insert(tool) && trial::is(Mutant::LocalsAnnounced) {
+            self.broadcast(new_client(), now);
+        }
         let answer = self.answer(Requester::Local { tool, request }, None);
         if text.len() > REQUEST_LIMIT {
             return self.refuse(&answer, "of more than 1 MiB", Refusal::TooMuch, now);

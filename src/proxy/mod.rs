@@ -56,6 +56,7 @@ use crate::line;
 use crate::log::{Escaped, Line};
 use crate::remote::{self, ConnId};
 use crate::time::Instant;
+use crate::trial::{self, Mutant};
 use crate::wire::uuid;
 
 pub use self::action::{Action, Asked, Delivery, Outgoing, Ring, ToolId};
@@ -233,6 +234,9 @@ impl Proxy {
         let provider = self.sessions.get(&tool).and_then(|session| session.provider);
         match (whole, provider) {
             (Whole::Forward(message), Some(provider)) => {
+                if trial::is(Mutant::ProxiedRequestLeaks) {
+                    std::mem::forget(message.clone());
+                }
                 self.actions.push_back(Action::Send(provider, message));
             }
             (Whole::Forward(_), None) => {}

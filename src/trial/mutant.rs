@@ -11,6 +11,8 @@ pub enum Mutant {
     PartialMessageKept,
     /// 3, until 1.1.15: who has not proved anything is announced as a new client.
     StrangersAnnounced,
+    /// 4, in all releases: a client of the executor on the node itself is announced as a new client.
+    LocalsAnnounced,
     /// 5, until 1.1.19: the oldest connection serves as provider, although it may be half dead.
     OldestProvider,
     /// 6, until 1.1.16: a client that takes nothing is never given up.
@@ -21,6 +23,8 @@ pub enum Mutant {
     AcceptsWithoutKey,
     /// 10: control characters in what agents write, as they are.
     RawOutput,
+    /// 13, until 1.1.14 and 2.1.8: what tools ask is not given back when it has been passed on.
+    ProxiedRequestLeaks,
     /// 13, until 2.0.2: a repeated request for a monitor leaks.
     RepeatedMonitorLeaks,
     /// 15, 2.1.5: the closed listener is taken for the loss of the cluster: the daemon ends at once.
@@ -55,15 +59,17 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them, and the number of the pitfall of each.
-    pub const ALL: [(Self, u8); 23] = [
+    pub const ALL: [(Self, u8); 25] = [
         (Self::SharedRecord, 1),
         (Self::PartialMessageKept, 2),
         (Self::StrangersAnnounced, 3),
+        (Self::LocalsAnnounced, 4),
         (Self::OldestProvider, 5),
         (Self::DeafClientKept, 6),
         (Self::TimeStartsOver, 7),
         (Self::AcceptsWithoutKey, 8),
         (Self::RawOutput, 10),
+        (Self::ProxiedRequestLeaks, 13),
         (Self::RepeatedMonitorLeaks, 13),
         (Self::ListenerIsProvider, 15),
         (Self::AckAwaitedForever, 16),

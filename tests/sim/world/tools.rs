@@ -1,6 +1,7 @@
 //! Tools on the node: their rings, as the contract in `daemon::core` wants them, and what they do with them.
 
 use std::collections::VecDeque;
+use std::io::Read;
 
 use pacelet::daemon::Event;
 use pacelet::proxy::{Client, Delivery, Name, Ring, ToolId};
@@ -203,16 +204,23 @@ impl World {
                 Err(error) => return wrong(error.to_string()),
             };
             let expected = flags::SERVER | if ring == Ring::Event { flags::EVENT } else { 0 };
-            if (view.layout(), view.flags() & !(flags::PART | flags::LAST_PART)) != (layout, expected) {
+            let form = flags::PART | flags::LAST_PART | flags::COMPRESSED;
+            if (view.layout(), view.flags() & !form) != (layout, expected) {
                 return wrong(format!("{:?} with flags {:x}", view.layout(), view.flags()));
             }
-            let Body::Text(text) = view.body() else { return wrong("compressed".into()) };
+            let text = match view.body() {
+                Body::Text(text) => text.to_vec(),
+                Body::Compressed { bytes, text_len } => match unpack(bytes, text_len) {
+                    Ok(text) => text,
+                    Err(why) => return wrong(why),
+                },
+            };
             let Some(state) = self.tools.get_mut(&tool) else { return Ok(()) };
             let (id, part) = state.partial[ring as usize].unwrap_or((view.id(), 0));
             if (view.id(), view.part()) != (id, part) {
                 return wrong(format!("part {} of {}, not {part} of {id}", view.part(), view.id()));
             }
-            state.joined[ring as usize].extend_from_slice(text);
+            state.joined[ring as usize].extend_from_slice(&text);
             if view.flags() & (flags::PART | flags::LAST_PART) == flags::PART {
                 state.partial[ring as usize] = Some((id, part + 1));
                 continue;
@@ -230,4 +238,12 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// What an old tool makes of a compressed message: by the reference code, not by ours.
+fn unpack(bytes: &[u8], text_len: u32) -> Result<Vec<u8>, String> {
+    let mut text = Vec::new();
+    bzip2::read::BzDecoder::new(bytes).read_to_end(&mut text).map_err(|error| error.to_string())?;
+    let is_whole = text.len() == text_len as usize && text.pop() == Some(0);
+    is_whole.then_some(text).ok_or_else(|| "it unpacks to another length, or has no NUL".to_owned())
 }
