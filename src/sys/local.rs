@@ -99,6 +99,13 @@ impl Listener {
         Ok(listener)
     }
 
+    /// Removes the socket's file, if it is one: nobody can connect any more.
+    pub fn remove_file(&self) {
+        if let Some(path) = &self.path {
+            let _ = fs::unlink(path);
+        }
+    }
+
     /// Waits until [`Listener::accept`] is worth a call.
     pub async fn ready(&self) {
         self.source.readable().await;
@@ -126,9 +133,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            let _ = fs::unlink(path);
-        }
+        self.remove_file();
     }
 }
 

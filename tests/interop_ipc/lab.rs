@@ -245,6 +245,20 @@ impl Lab {
         mount(&["-o", &format!("remount,size={size}"), "/dev/shm"]);
     }
 
+    /// Tells libqb, here and in the root, to use sockets that are files: in the root's `/tmp`, which is `place` here.
+    #[allow(dead_code, reason = "for tests/interop_ipc, which other tests share this module with")]
+    pub fn use_file_sockets(&self, place: &str) {
+        let own = self.at("/run/etc");
+        let copied = Command::new("cp").arg("-a").arg(self.at("/etc")).arg(&own).status().expect("cp");
+        assert!(copied.success());
+        std::fs::create_dir_all(own.join("libqb")).expect("a private directory");
+        std::fs::write(own.join("libqb/force-filesystem-sockets"), "").expect("a private directory");
+        for etc in ["/etc", &self.at("/etc").to_string_lossy()] {
+            mount(&["--bind", &own.to_string_lossy(), etc]);
+        }
+        mount(&["--bind", &self.at("/tmp").to_string_lossy(), place]);
+    }
+
     /// What lies in `/dev/shm`.
     pub fn files_in_shared_memory(&self) -> Vec<String> {
         let entries = std::fs::read_dir("/dev/shm").expect("/dev/shm");

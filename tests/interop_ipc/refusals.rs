@@ -117,3 +117,33 @@ fn files_of_a_dead_daemon_go() {
         assert_eq!(sessions(lab), ["qb-999999-1-2-b"]);
     });
 }
+
+/// Where abstract sockets are not wanted, stock tools look for files, and find the same daemon.
+#[test]
+fn sockets_may_be_files() {
+    in_each_release("sockets_may_be_files", |lab| {
+        let daemon = Daemon::start(&[]);
+        let expected = answers(lab);
+        assert!(daemon.terminate().success());
+
+        lab.use_file_sockets("/mnt");
+        let daemon = Daemon::start(&[("PACELET_socket_dir", "/mnt")]);
+        let sockets = std::fs::read_to_string("/proc/net/unix").expect("/proc");
+        assert!(!sockets.contains(" @crmd"), "{sockets}");
+        for ((what, tool), (_, expected)) in answers(lab).into_iter().zip(expected) {
+            assert_eq!(tool, expected, "{what}, by files on the left");
+        }
+        assert!(daemon.log().contains("Refused attrd"), "{}", daemon.log());
+        assert_eq!(sessions(lab), [] as [String; 0]);
+        // A daemon that is killed leaves its sockets, and the next one takes their place.
+        drop(daemon);
+        assert!(std::path::Path::new("/mnt/crmd").exists());
+        let daemon = Daemon::launch(&[("PACELET_socket_dir", "/mnt")]);
+        daemon.wait_until("it serves no tools", || {
+            lab.run(User::ROOT, TOOLS[3]);
+            daemon.log().contains("Refused attrd")
+        });
+        assert!(daemon.terminate().success());
+        assert!(!std::path::Path::new("/mnt/crmd").exists());
+    });
+}

@@ -30,7 +30,6 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use smol::Task;
 use smol::future::yield_now;
 
 use super::{ACCEPT_PAUSE, ACCEPTS_PER_TURN, Edge, Event};
@@ -68,7 +67,7 @@ const NOTICES: usize = 512;
 pub(super) struct Tools {
     /// Where sockets are files, if they are.
     directory: Option<PathBuf>,
-    listeners: RefCell<Vec<Task<()>>>,
+    listeners: RefCell<Vec<Rc<Listener>>>,
     /// Those that have not asked yet, the oldest first.
     silent: RefCell<VecDeque<Rc<Tool>>>,
     /// Those that [`Core`](super::Core) knows of.
@@ -191,7 +190,10 @@ impl Tools {
 
     /// Removes all files, and lets all tools see the end.
     pub(super) fn close(&self) {
-        self.listeners.take();
+        for listener in self.listeners.take() {
+            // Its task may still hold it.
+            listener.remove_file();
+        }
         for tool in self.known.take().into_values() {
             tool.end();
         }
@@ -229,8 +231,9 @@ impl Edge {
     pub(super) fn serve_tools(self: &Rc<Self>, name: Name) {
         match Listener::open(&self.reactor, name.text(), self.tools.directory.as_deref()) {
             Ok(listener) => {
-                let task = self.executor.spawn(self.clone().accept_tools(name, listener));
-                self.tools.listeners.borrow_mut().push(task);
+                let listener = Rc::new(listener);
+                self.tools.listeners.borrow_mut().push(listener.clone());
+                self.executor.spawn(self.clone().accept_tools(name, listener)).detach();
                 self.handle(Event::Serving(name));
             }
             Err(failure) => {
@@ -257,7 +260,7 @@ impl Edge {
         }
     }
 
-    async fn accept_tools(self: Rc<Self>, name: Name, listener: Listener) {
+    async fn accept_tools(self: Rc<Self>, name: Name, listener: Rc<Listener>) {
         let mut no_room = false;
         loop {
             for _ in 0..ACCEPTS_PER_TURN {
