@@ -1,6 +1,7 @@
 //! Clients that break the rules harm themselves only: the daemon lives, serves others, and has back what it gave.
 
 use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::time::Instant;
 
 use pacelet::wire::qb::{Machine, RingHeader};
@@ -159,6 +160,21 @@ fn who_never_reads_fills_its_own_ring() {
             }
         }
         serves(daemon);
+    });
+}
+
+/// Its socket takes no byte for an event, and does not say that it has ended.
+#[test]
+fn who_shuts_its_ears_is_not_waited_for() {
+    harmless("who_shuts_its_ears_is_not_waited_for", |daemon| {
+        let mut session = Session::open(NAME, 131_072).expect("a session");
+        session.stream.shutdown(Shutdown::Read).expect("a socket");
+        for id in 1..10 {
+            // An event for everybody.
+            session.send(id, r#"<lrmd_command lrmd_op="lrmd_rsc_poke"/>"#);
+            daemon.wait_until("the request is not taken", || session.is_taken());
+            serves(daemon);
+        }
     });
 }
 

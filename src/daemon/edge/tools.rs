@@ -107,7 +107,8 @@ impl Tool {
         Ok(self.socket.send(&response.encode(Machine::NATIVE))? == Some(RESPONSE_LEN))
     }
 
-    /// Sends the bytes that are owed for events, as far as the socket takes them. If it fails, its end can be read.
+    /// Sends the bytes that are owed for events, as far as the socket takes them. If it fails nothing is owed any more:
+    /// a tool that has only stopped to read would be ready for them for ever, and its end cannot be read.
     fn pay(&self) {
         let mut session = self.session.borrow_mut();
         let Some((session, _)) = &mut *session else { return };
@@ -115,7 +116,8 @@ impl Tool {
         {
             match self.socket.send(notices) {
                 Ok(Some(count)) => session.paid(count),
-                Ok(None) | Err(_) => return,
+                Ok(None) => return,
+                Err(_) => session.paid(session.owed()),
             }
         }
     }
