@@ -186,6 +186,10 @@ impl Unpacker {
             let mut place = 0;
             while bits.bit(stream)? {
                 place += 1;
+                // Or one step would go through all there is.
+                if place == number {
+                    return None;
+                }
             }
             list.get_mut(..=place)?.rotate_right(1);
             if selectors.len() < SELECTORS {
@@ -197,14 +201,17 @@ impl Unpacker {
             let mut length = bits.take(stream, 5)? as usize;
             let mut lengths = Vec::with_capacity(alphabet);
             for _ in 0..alphabet {
+                // Nobody goes up and down.
+                let mut steps = 0;
                 loop {
-                    if !(1..=READ).contains(&length) {
+                    if !(1..=READ).contains(&length) || steps == READ {
                         return None;
                     }
                     if !bits.bit(stream)? {
                         break;
                     }
                     length = if bits.bit(stream)? { length - 1 } else { length + 1 };
+                    steps += 1;
                 }
                 lengths.push(length as u8);
             }
@@ -260,5 +267,41 @@ impl Writing {
         text.resize(text.len() + count, byte);
         self.sum = (0..count).fold(self.sum, |sum, _| crc(sum, byte));
         Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bits::BitWriter;
+    use super::*;
+
+    /// Whether a stream that goes on as it begins is given up before its end.
+    fn is_given_up(begin: impl Fn(&mut BitWriter)) -> bool {
+        let mut bits = BitWriter::default();
+        bits.bytes.extend_from_slice(b"BZh9\x31\x41\x59\x26\x53\x59");
+        bits.put(32, 0);
+        bits.put(25, 0);
+        // One byte occurs.
+        bits.put(16, 1);
+        bits.put(16, 1);
+        bits.put(3, 6);
+        bits.put(15, 1);
+        begin(&mut bits);
+        let (mut unpacker, mut text) = (Unpacker::new(), Vec::new());
+        assert_eq!(unpacker.step(&bits.bytes, &mut text, 1000), Ok(false));
+        assert_eq!(unpacker.step(&bits.bytes, &mut text, 1000), Err(Error::Malformed));
+        !unpacker.bits.is_at_end(&bits.bytes)
+    }
+
+    #[test]
+    fn no_step_goes_through_the_whole_stream() {
+        let selectors = is_given_up(|bits| (0..100_000).for_each(|_| bits.put(32, u32::MAX)));
+        let lengths = is_given_up(|bits| {
+            bits.put(1, 0);
+            bits.put(5, 10);
+            // Up, down, up, down…
+            (0..100_000).for_each(|_| bits.put(32, 0xBBBB_BBBB));
+        });
+        assert!(selectors && lengths);
     }
 }
