@@ -24,6 +24,9 @@ const STEP: usize = 256 * 1024;
 /// The longest request: with what is put around it, what a cluster node takes.
 pub(super) const REQUEST_LIMIT: usize = header::LIMIT as usize - 64 * 1024;
 
+/// What unpacking takes besides, in bytes, at most: a block, which has 4 for each of 900,000, in a buffer that doubles.
+const UNPACKING: usize = 8 * 1024 * 1024;
+
 /// Milliseconds from a request's first part to its last.
 const PARTS_TIME: u64 = 60_000;
 
@@ -102,8 +105,16 @@ impl Incoming {
         }
     }
 
-    /// Bytes that are being checked.
+    /// Bytes that are being checked, and what they may yet become: a few that were compressed can be all that was told.
     pub(super) fn checked(&self) -> usize {
+        match &self.stage {
+            Stage::Unpacking(unpacking) => unpacking.stream.len() + unpacking.told + UNPACKING,
+            _ => self.length(),
+        }
+    }
+
+    /// Bytes of the request that is being checked, as far as it is there.
+    pub(super) fn length(&self) -> usize {
         match &self.stage {
             Stage::Unpacking(unpacking) => unpacking.stream.len() + unpacking.text.len(),
             Stage::Checking(checking) => checking.text.len(),

@@ -221,7 +221,7 @@ impl Proxy {
             }
             return self.drop_misfits(tool, now);
         }
-        let length = session.incoming.checked();
+        let length = session.incoming.length();
         match session.step() {
             Ok(Some(whole)) => self.pass_on(tool, whole),
             Ok(None) => {}
@@ -316,7 +316,6 @@ impl Proxy {
     pub fn destroy(&mut self, provider: ConnId, session: &str, now: Instant) {
         if let Some(tool) = self.find(provider, session) {
             self.end(tool, End::Destroyed, now);
-            self.tell_wanted();
         }
     }
 
@@ -500,6 +499,8 @@ impl Proxy {
                 self.say(lines);
             }
         }
+        // What it had checked is room for others.
+        self.tell_wanted();
     }
 
     /// When to call [`Proxy::wake`] if nothing else happens before.
@@ -546,7 +547,10 @@ impl Proxy {
 }
 
 fn wants(session: &Session, busy: &[ConnId], checked: usize) -> bool {
-    session.incoming.is_free()
-        && checked < CHECKED_LIMIT
-        && !session.provider.is_some_and(|provider| busy.contains(&provider))
+    let is_held_back = match session.provider {
+        Some(provider) => busy.contains(&provider),
+        // What the executor's clients do is told to all.
+        None => !busy.is_empty(),
+    };
+    session.incoming.is_free() && checked < CHECKED_LIMIT && !is_held_back
 }

@@ -185,3 +185,18 @@ fn a_busy_provider_holds_its_tools_back() {
     lab.proxy.set_busy(OLD, false);
     assert_eq!(lab.drain(), []);
 }
+
+/// What the executor's clients ask for is told to all clusters.
+#[test]
+fn any_busy_provider_holds_the_executor_s_clients_back() {
+    let mut lab = Lab::new();
+    lab.asks(TOOL, Name::Lrmd, 1, None);
+    lab.proxy.set_busy(NEW, true);
+    assert!(!lab.proxy.wants(TOOL));
+    assert_eq!(lab.drain(), []);
+    lab.proxy.set_busy(NEW, false);
+    assert_eq!(lab.drain(), [Action::Take(TOOL)]);
+    lab.proxy.set_busy(OLD, true);
+    lab.proxy.provider_gone(OLD);
+    assert_eq!(lab.drain(), [Action::Take(TOOL)]);
+}

@@ -291,3 +291,40 @@ fn lines_about_bad_requests_are_limited() {
     assert_eq!(lab.log.len(), 10);
     assert!(lab.log.iter().all(|line| !line.text.contains("secret")));
 }
+
+/// A few bytes that were compressed may become many.
+#[test]
+fn what_is_to_be_unpacked_has_its_room_before() {
+    for (told, most) in [(5, 4), (20 << 20, 1)] {
+        let mut lab = Lab::new();
+        let mut taken = 0;
+        for tool in 10..30 {
+            lab.open(ToolId(tool));
+            if lab.proxy.wants(ToolId(tool)) {
+                let request = compressed(1, b"<a/>", told.min(incoming::REQUEST_LIMIT as u32));
+                lab.proxy.request(ToolId(tool), &request, lab.now);
+                taken += 1;
+            }
+        }
+        assert!((1..=most).contains(&taken), "{taken} of {told} bytes");
+        lab.finish();
+        assert!((10..30).all(|tool| lab.proxy.wants(ToolId(tool))));
+    }
+}
+
+#[test]
+fn who_ends_while_it_is_checked_makes_room() {
+    let mut lab = Lab::new();
+    let session = lab.open(TOOL);
+    lab.open(OTHER);
+    lab.open(ToolId(12));
+    let big =
+        message(Layout::Parts, 1, 0, &["<a>", &"<b c='d'/>".repeat(1_900_000), "</a>"].concat().into_bytes());
+    lab.proxy.request(TOOL, &big, lab.now);
+    lab.proxy.request(OTHER, &big, lab.now);
+    assert!(lab.proxy.is_reading() && !lab.proxy.wants(ToolId(12)));
+    assert_eq!(lab.drain(), []);
+    let actions = lab.event(&session, &vec![b' '; TOOL_LIMIT + 1]);
+    let last = [destroyed(OLD, &session), Action::Dismiss(TOOL), Action::Take(ToolId(12))];
+    assert!(actions.ends_with(&last), "{}", actions.len());
+}
