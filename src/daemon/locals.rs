@@ -117,3 +117,35 @@ impl Core {
 fn is_for_all(operation: &Operation) -> bool {
     matches!(operation, Operation::Register { .. } | Operation::Poke(_))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::Place;
+    use crate::daemon::core::{Event, Settings};
+    use crate::log::Level;
+    use crate::proxy::{Client, Limits, Name};
+    use crate::sys::entropy::Entropy;
+    use crate::time::Instant;
+    use crate::wire::ipc::{Header, Layout, flags};
+
+    /// Any member of the group can ask for what it may not have as often as it likes.
+    #[test]
+    fn refusals_do_not_fill_the_log() {
+        let place = Place { agent_path: Vec::new(), ocf_root: c"/".to_owned() };
+        let tools = Some(Limits::default());
+        let mut core = Core::new(Settings { place, node_start_state: None, tools });
+        let (tool, client) = (ToolId(1), Client { pid: 1, uid: 1000, user: None });
+        let asks = Event::ToolAsks { tool, name: Name::Lrmd, client, longest: 1 };
+        let now = Now { mono: Instant::from_millis(5), epoch: 0 };
+        core.handle(asks, now, &mut Entropy::new());
+        for text in ["<lrmd_command lrmd_op='lrmd_rsc_exec'/>", "<x lrmd_op='register'/>"].repeat(100) {
+            let header = Header { layout: Layout::Classic, id: 1, flags: flags::WANTS_RESPONSE, part: 0 };
+            let message = [&header.encode(text.len()).unwrap()[..], text.as_bytes(), b"\0"].concat();
+            core.handle(Event::ToolRequest { tool, message: &message }, now, &mut Entropy::new());
+        }
+        let is_said = |effect: &&Effect| matches!(effect, Effect::Log(line) if line.level <= Level::Warning);
+        let said = std::iter::from_fn(|| core.poll()).filter(|effect| is_said(&effect)).count();
+        assert!((1..=10).contains(&said), "{said} lines");
+    }
+}

@@ -7,7 +7,7 @@ use rand_core::CryptoRngCore;
 
 use crate::executor::{ClientId, Refusal, Request};
 use crate::line;
-use crate::log::Escaped;
+use crate::log::{Escaped, Line};
 use crate::proxy::ToolId;
 use crate::remote::{
     self, ConnId, Execute, Forward, ForwardOp, Message, Operation, Reply, ReplyExtra, Version,
@@ -66,7 +66,7 @@ impl Core {
     }
 
     pub(super) fn refuse(&mut self, to: &Answer, operation: &str, refusal: Refusal, now: Now) {
-        self.log_refusal(to.to, operation, refusal);
+        self.log_refusal(to.to, operation, refusal, now);
         self.reply(to, refusal as i64, ReplyExtra::None, now);
     }
 
@@ -84,7 +84,7 @@ impl Core {
             Operation::RegisterResource { name, agent, drop_recurring } => {
                 let result = self.executor.register(&name, agent, drop_recurring, now);
                 self.carry_out(now);
-                self.log_result(to.to, "lrmd_rsc_register", result);
+                self.log_result(to.to, "lrmd_rsc_register", result, now);
                 let rc = code(result);
                 self.reply(to, rc, ReplyExtra::None, now);
                 self.tell_all(rc, to, "lrmd_rsc_register", Some(&name), now);
@@ -102,7 +102,7 @@ impl Core {
             Operation::Execute(execute) => {
                 let result = self.executor.execute(request(*execute, to), now);
                 self.carry_out(now);
-                self.log_result(to.to, "lrmd_rsc_exec", result);
+                self.log_result(to.to, "lrmd_rsc_exec", result, now);
                 let rc = result.map_or_else(|refusal| refusal as i64, |()| i64::from(to.call_id));
                 self.reply(to, rc, ReplyExtra::None, now);
             }
@@ -133,11 +133,12 @@ impl Core {
         let accepted = version >= Version::OLDEST;
         if !accepted {
             let client = self.label(to.to);
-            self.log(line!(
+            let line = line!(
                 Error,
                 "Refused to register {client}: it speaks protocol {version}, at least {} is needed",
                 Version::OLDEST
-            ));
+            );
+            self.log_of(to.to, line, now);
         }
         match to.to {
             Requester::Remote(conn) if accepted => self.registered(conn, version, is_provider),
@@ -233,9 +234,9 @@ impl Core {
         self.broadcast(remote::generic(rc, to.call_id, operation, resource), now);
     }
 
-    fn log_result(&mut self, to: Requester, operation: &str, result: Result<(), Refusal>) {
+    fn log_result(&mut self, to: Requester, operation: &str, result: Result<(), Refusal>, now: Now) {
         if let Err(refusal) = result {
-            self.log_refusal(to, operation, refusal);
+            self.log_refusal(to, operation, refusal, now);
         }
     }
 
@@ -248,7 +249,7 @@ impl Core {
     }
 
     /// That a resource is not known is an everyday question; anything else refused at once is worth a line.
-    fn log_refusal(&mut self, to: Requester, operation: &str, refusal: Refusal) {
+    fn log_refusal(&mut self, to: Requester, operation: &str, refusal: Refusal, now: Now) {
         if refusal == Refusal::NoSuchResource {
             return;
         }
@@ -260,7 +261,16 @@ impl Core {
             _ => "something it needs is missing or cannot be used",
         };
         let operation = Escaped(operation.as_bytes());
-        self.log(line!(Warning, "Refused request '{operation}' of {client}: {why} ({})", refusal as i32));
+        let line = line!(Warning, "Refused request '{operation}' of {client}: {why} ({})", refusal as i32);
+        self.log_of(to, line, now);
+    }
+
+    /// Says what a client did. Tools, which need no key, can cause such lines at will: some are left out.
+    fn log_of(&mut self, client: Requester, line: Line, now: Now) {
+        match client {
+            Requester::Remote(_) => self.log(line),
+            Requester::Local { .. } => self.proxy.complain(line, now.mono),
+        }
     }
 }
 

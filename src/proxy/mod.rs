@@ -537,6 +537,12 @@ impl Proxy {
         self.say(lines);
     }
 
+    /// Says what an executor's client did, unless others say as much.
+    pub fn complain(&mut self, line: Line, now: Instant) {
+        let lines = self.dropped.say(now, || line);
+        self.say(lines);
+    }
+
     fn say(&mut self, lines: [Option<Line>; 2]) {
         self.actions.extend(lines.into_iter().flatten().map(Action::Log));
     }
