@@ -324,7 +324,7 @@ impl Core {
             Event::Serving(name) => self.name_served(name),
             Event::ServeFailed { name, reason, taken } => self.name_refused(name, &reason, taken, now),
             Event::ToolAsks { tool, name, client, longest } => {
-                let provider = self.providers.front().copied();
+                let provider = self.provider_for_tools();
                 let asked = Asked { name, client: &client, longest };
                 self.proxy.asks(tool, &asked, provider, now.mono, entropy);
             }

@@ -21,6 +21,8 @@ use super::requests::Requester;
 const BUSY: usize = 4 * 1024 * 1024;
 /// …until there are so few.
 const IDLE: usize = 1024 * 1024;
+/// With so many bytes nobody gets a session: it hears of each, and must not be lost by that.
+const FULL: usize = 56 * 1024 * 1024;
 /// The longest request, in bytes: it is looked at in one step.
 const REQUEST_LIMIT: usize = 1024 * 1024;
 
@@ -48,6 +50,12 @@ impl Core {
                 proxy::Action::Log(line) => self.log(line),
             }
         }
+    }
+
+    /// Who serves a tool that asks now: the newest provider, if it reads.
+    pub(super) fn provider_for_tools(&self) -> Option<ConnId> {
+        let newest = self.providers.front().copied()?;
+        self.connections.get(&newest).filter(|connection| connection.queued() < FULL).map(|_| newest)
     }
 
     /// What tools ask must not fill a provider's queue, which would end its connection: beyond a mark they wait.
