@@ -130,7 +130,7 @@ mod tests {
     use crate::line;
 
     fn client(uid: u32) -> Client {
-        Client { pid: 1, uid, user: None }
+        Client { pid: 1, uid, user: None, may_open: true }
     }
 
     #[test]

@@ -68,6 +68,8 @@ const NOBODY: i32 = 121;
 
 /// What a tool is told that there is no room for: ENOMEM.
 const NO_ROOM: i32 = 12;
+/// What a tool is told whose user may not use sessions: EACCES, as from opening a session's files.
+const NOT_ALLOWED: i32 = 13;
 
 /// How many bytes may wait for one tool.
 const TOOL_LIMIT: usize = 32 * 1024 * 1024;
@@ -141,6 +143,10 @@ impl Proxy {
         if channel.is_some() && provider.is_none() || name == Name::Pacemakerd {
             self.log(line!(Debug, "Refused {}: no cluster connection serves it", Who(name, client)));
             return self.actions.push_back(Action::Refuse { tool, errno: NOBODY });
+        }
+        if !client.may_open {
+            self.log(line!(Debug, "Refused {}: neither root nor in the group haclient", Who(name, client)));
+            return self.actions.push_back(Action::Refuse { tool, errno: NOT_ALLOWED });
         }
         let longest = self.limits.negotiate(longest);
         let memory = self.limits.memory_of(longest);

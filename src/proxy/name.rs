@@ -67,6 +67,9 @@ pub struct Client {
     pub uid: u32,
     /// The user's name, if it has one (ipc.md section C.7).
     pub user: Option<String>,
+    /// Whether the files of a session could be opened by it (ipc.md section A.3). Whoever cannot is told so, and nobody
+    /// else hears of it: else any user could make the daemon and the cluster work.
+    pub may_open: bool,
 }
 
 impl Client {
@@ -97,7 +100,8 @@ mod tests {
 
     #[test]
     fn root_and_hacluster_are_privileged() {
-        let client = |uid, user: Option<&str>| Client { pid: 1, uid, user: user.map(str::to_owned) };
+        let client =
+            |uid, user: Option<&str>| Client { pid: 1, uid, user: user.map(str::to_owned), may_open: true };
         assert!(client(0, None).is_privileged() && client(190, Some("hacluster")).is_privileged());
         assert!(!client(1000, Some("root")).is_privileged() && !client(1000, None).is_privileged());
         assert_eq!(client(1000, None).user_text(), "#unprivileged");

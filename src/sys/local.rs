@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
@@ -27,6 +27,13 @@ const NAME_LIMIT: usize = 106;
 
 /// Everybody may connect; what protects a session is who may open its files.
 const FOR_ALL: Mode = Mode::from_raw_mode(0o777);
+
+/// `SO_PEERGROUPS`, on all CPUs that pacelet is built for: libc has no name for it.
+const PEER_GROUPS: libc::c_int = 59;
+/// How many groups are asked for at first; hardly anybody has more.
+const GROUPS: usize = 32;
+/// How many a process can have.
+const GROUPS_LIMIT: usize = 65_536;
 
 /// A listening socket. Dropping it removes its file, if it has one.
 #[derive(Debug)]
@@ -212,7 +219,6 @@ impl Connection {
 
     /// The number of the descriptor: unlike any other connection's while this one lives.
     pub fn number(&self) -> i32 {
-        use std::os::fd::AsFd;
         self.source.as_fd().as_raw_fd()
     }
 
@@ -224,6 +230,12 @@ impl Connection {
     /// Lets the tool see the end, and the task that waits for [`Connection::source`], too.
     pub fn hang_up(&self) {
         let _ = net::shutdown(&self.source, Shutdown::Both);
+    }
+
+    /// Whether the other end had a group beside its effective one when it connected; `None` if the kernel, one before
+    /// 4.13, does not tell.
+    pub fn has_group(&self, group: u32) -> Option<bool> {
+        groups(self.source.as_fd()).ok().map(|groups| groups.contains(&group))
     }
 
     /// Takes what has come: the number of bytes, 0 at the end, `None` when nothing is there now.
@@ -275,11 +287,34 @@ fn peer(fd: &OwnedFd) -> Result<Peer, Errno> {
     Ok(Peer { pid, uid, gid })
 }
 
+/// The groups of who is at the other end, beside its effective one.
+fn groups(fd: BorrowedFd<'_>) -> Result<Vec<u32>, Errno> {
+    let mut groups = vec![0_u32; GROUPS];
+    loop {
+        let mut len = (groups.len() * size_of::<u32>()) as libc::socklen_t;
+        let (fd, place) = (fd.as_raw_fd(), groups.as_mut_ptr().cast());
+        // SAFETY: place and length belong together, and the kernel writes no more than that.
+        let result = unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, PEER_GROUPS, place, &mut len) };
+        let told = len as usize / size_of::<u32>();
+        if result == 0 {
+            groups.truncate(told);
+            return Ok(groups);
+        }
+        let error = std::io::Error::last_os_error();
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::INVAL);
+        // Of more groups it says how many there are.
+        if errno != Errno::RANGE || !(groups.len() + 1..=GROUPS_LIMIT).contains(&told) {
+            return Err(errno);
+        }
+        groups.resize(told, 0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::process;
 
-    use rustix::process::{getegid, geteuid};
+    use rustix::process::{getegid, geteuid, getgroups};
     use smol::LocalExecutor;
 
     use super::super::testing::block_on;
@@ -307,6 +342,10 @@ mod tests {
             let expected =
                 Peer { pid: process::id() as i32, uid: geteuid().as_raw(), gid: getegid().as_raw() };
             assert_eq!(connection.peer(), expected);
+            let own: Vec<_> = getgroups().unwrap().into_iter().map(|group| group.as_raw()).collect();
+            assert!(own.iter().all(|&group| connection.has_group(group) == Some(true)));
+            let other = (1..).find(|group| !own.contains(group)).unwrap();
+            assert_eq!(connection.has_group(other), Some(false));
 
             let mut buffer = [0; 8];
             net::send(&client, b"ask", SendFlags::empty()).unwrap();

@@ -221,7 +221,7 @@ fn messages() {
         each.collect::<Vec<_>>().concat()
     })
     .to_vec();
-    let client = Client { pid: 1, uid: 0, user: Some("root".into()) };
+    let client = Client { pid: 1, uid: 0, user: Some("root".into()), may_open: true };
     run("messages", seeds, |input, _| {
         let (tool, now) = (ToolId(1), Instant::from_millis(1));
         let mut proxy = Proxy::new(Limits::default());

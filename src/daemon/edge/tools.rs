@@ -324,9 +324,15 @@ impl Edge {
         let Some(longest) = longest else { return };
         let id = ToolId(self.next_number());
         let peer = tool.socket.peer();
-        let user = self.tools.users.borrow_mut().name(peer.uid);
+        let (user, group) = {
+            let mut users = self.tools.users.borrow_mut();
+            (users.name(peer.uid), users.group(GROUP))
+        };
+        // A kernel that does not tell leaves it to the files.
+        let is_in = |group| peer.gid == group || tool.socket.has_group(group).unwrap_or(true);
+        let may_open = peer.uid == 0 || group.is_some_and(is_in);
         self.tools.known.borrow_mut().insert(id, tool.clone());
-        let client = Client { pid: peer.pid, uid: peer.uid, user };
+        let client = Client { pid: peer.pid, uid: peer.uid, user, may_open };
         self.tell(Event::ToolAsks { tool: id, name: tool.name, client, longest });
         let fault = match self.asking(&tool).await {
             Ok(()) => {

@@ -4,6 +4,15 @@ use super::*;
 use crate::line;
 
 #[test]
+fn who_could_not_open_its_files_is_refused_and_the_cluster_hears_nothing() {
+    for name in Name::ALL {
+        let errno = if name == Name::Pacemakerd { 121 } else { 13 };
+        let mut lab = Lab::new();
+        assert_eq!(lab.asks_as(STRANGER, TOOL, name, 1, Some(OLD)), [Action::Refuse { tool: TOOL, errno }]);
+    }
+}
+
+#[test]
 fn nobody_is_served_without_a_provider_and_pacemakerd_never() {
     let refused = |errno| vec![Action::Refuse { tool: TOOL, errno }];
     for name in Name::ALL {

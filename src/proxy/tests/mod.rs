@@ -8,6 +8,8 @@ use rand_core::{CryptoRng, RngCore};
 use super::*;
 use crate::wire::ipc::{Body, Header, Layout, View, flags};
 
+/// A user who could not open a session's files.
+const STRANGER: u32 = 65_534;
 const LAYOUTS: [Layout; 2] = [Layout::Classic, Layout::Parts];
 const OLD: ConnId = ConnId(1);
 const NEW: ConnId = ConnId(2);
@@ -57,7 +59,7 @@ impl Lab {
 
     fn client(uid: u32) -> Client {
         let user = (uid == 0).then(|| "root".to_owned());
-        Client { pid: 4242, uid, user }
+        Client { pid: 4242, uid, user, may_open: uid != STRANGER }
     }
 
     /// Does all work that is done in steps.

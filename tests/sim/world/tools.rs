@@ -56,7 +56,7 @@ impl World {
         self.last_conn += 1;
         let tool = ToolId(self.last_conn);
         let pid = 1000 + self.last_conn as i32;
-        let client = Client { pid, uid, user: (uid == 0).then(|| "root".into()) };
+        let client = Client { pid, uid, user: (uid == 0).then(|| "root".into()), may_open: true };
         self.note("tool", tool.0, name.text().as_bytes());
         let state = Tool {
             phase: Phase::Asking,
