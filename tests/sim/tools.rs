@@ -9,7 +9,7 @@ use super::scenario::{Play, TOOLS};
 use super::xml::Element;
 
 /// So many may be there at once.
-const TOOLS_AT_ONCE: usize = 12;
+const TOOLS_AT_ONCE: usize = 8;
 /// A tool waits for a response.
 const WANTS_RESPONSE: u32 = 0x200;
 
@@ -23,7 +23,7 @@ impl Play {
             }
             return Ok(());
         }
-        let next = self.random.between(100, 30_000);
+        let next = self.random.between(100, 60_000);
         self.world.timer(next, TOOLS);
         let one = (!open.is_empty()).then(|| *self.random.pick(&open));
         match (self.random.below(20), one) {
@@ -65,7 +65,7 @@ impl Play {
             let session = session.clone();
             self.ask(number, Ask::Forward { operation: "response", session, request, content });
         }
-        for _ in 0..self.random.weighted(&[(4, 0), (4, 1), (1, 20)]) {
+        for _ in 0..self.random.weighted(&[(6, 0), (6, 1), (1, 16)]) {
             let content = Some(content(&mut self.random, "notify"));
             let session = session.clone();
             self.ask(number, Ask::Forward { operation: "event", session, request: None, content });
@@ -78,7 +78,7 @@ impl Play {
 
 /// What is said: all that needs escaping, nested, and now and then long.
 fn content(random: &mut Random, name: &str) -> Element {
-    let long = "x".repeat(random.weighted(&[(10, 0), (3, 200), (1, 3_000), (1, 9_000)]));
+    let long = "x".repeat(random.weighted(&[(20, 0), (6, 200), (1, 3_000), (1, 9_000)]));
     let mut element = Element::new(name)
         .with("number", random.below(1 << 40))
         .with("text", "a \"b\" <c> & 'd'\n\te\u{e9}\u{1f600}")
