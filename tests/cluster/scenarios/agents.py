@@ -21,7 +21,10 @@ MULTIPLIER = 100
 
 
 def run(cluster, report):
-    cluster.configure([clone("stateful", promotable("Stateful", {"state": "/run/stateful.state"}), promotable="true")],
+    # One instance starts after the other (`ordered`). A controller asks an agent for its metadata before each start, and
+    # with libqb before 2.0.7 the end of that process breaks off what it does for a tool just then: the session is
+    # destroyed, the agent's score lost. Seen with pacelet and the stock daemon alike, with 1 of 60 tools during starts.
+    cluster.configure([clone("stateful", promotable("Stateful", {"state": "/run/stateful.state"}), promotable="true", ordered="true")],
                       [configuration.on_remotes("stateful-clone")])
     try_promotion(cluster, report)
     for remote in cluster.remotes.values():
@@ -29,7 +32,7 @@ def run(cluster, report):
     reach(cluster, *HOSTS)
     parameters = {"host_list": " ".join(HOSTS), "multiplier": MULTIPLIER, "dampen": "0s", "attempts": 1, "name": "reaches"}
     ping = configuration.primitive("ping", "pacemaker", "ping", parameters, "1s")
-    cluster.configure([clone("ping", ping)], [configuration.on_remotes("ping-clone")])
+    cluster.configure([clone("ping", ping, ordered="true")], [configuration.on_remotes("ping-clone")])
     for count, hosts in ((2, HOSTS), (1, HOSTS[1:]), (0, ()), (2, HOSTS)):
         with report.check(f"ocf:pacemaker:ping reaches {count} hosts from each remote, and their attribute says so"):
             reach(cluster, *hosts)
