@@ -7,12 +7,12 @@ runs the stock daemon, whichever r1 runs; `ENVIRONMENT` are further variables of
 new cluster.
 """
 
-from . import (agents, crash, drain, dummy, failures, host, maintenance, migration, online, parameters, partition, placement,
-               restart, storm, switch, tools)
+from . import (agents, bigcib, crash, drain, dummy, failures, host, maintenance, migration, online, parameters, partition,
+               placement, restart, storm, switch, tools)
 
 # In this order: each leaves to the next what it needs least work to begin from. `host` comes before `migration`:
 # a node of 3.0.0 that becomes the coordinator forgets the attributes of a remote whose connection has moved before,
 # whichever daemon the remote runs.
 ALL = {module.__name__.rpartition(".")[2]: module for module in (
     online, dummy, placement, failures, parameters, maintenance, drain, crash, restart, partition, host, migration, tools,
-    agents, storm, switch)}
+    agents, storm, switch, bigcib)}
