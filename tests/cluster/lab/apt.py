@@ -15,6 +15,8 @@ from .trouble import Trouble, Unavailable
 MIRROR_VARIABLE = "PACELET_MIRROR"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 LISTS_FRESH_SECONDS = 24 * 3600
+TARGETS_LIMIT_SECONDS = 60
+UNPACK_LIMIT_SECONDS = 300
 UPDATE_LIMIT_SECONDS = 300
 DOWNLOAD_LIMIT_SECONDS = 300
 
@@ -35,10 +37,11 @@ def mirror():
 
 
 def _mirror_of_index_targets():
-    listing = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(IDENTIFIER)|$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)"],
-        capture_output=True, text=True, timeout=60,
-    )
+    command = ["apt-get", "indextargets", "--format", "$(IDENTIFIER)|$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)"]
+    try:
+        listing = subprocess.run(command, capture_output=True, text=True, timeout=TARGETS_LIMIT_SECONDS)
+    except subprocess.TimeoutExpired:
+        return None
     for line in listing.stdout.splitlines():
         identifier, origin, label, component, address = line.split("|", 4)
         if (identifier, origin, label, component) == ("Packages", "Debian", "Debian", "main"):
@@ -169,7 +172,7 @@ def _extract(deb, directory):
     """Unpacks a package over others; a link to a directory, as /lib is one, stays."""
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE) as files:
         done = subprocess.run(["tar", "--extract", "--keep-directory-symlink", "--directory", str(directory)], stdin=files.stdout,
-                              capture_output=True, text=True, timeout=60)
+                              capture_output=True, text=True, timeout=UNPACK_LIMIT_SECONDS)
     if done.returncode or files.returncode:
         raise Trouble(f"cannot unpack {deb}: {done.stderr.strip()}")
 
