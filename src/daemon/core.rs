@@ -14,7 +14,7 @@ use crate::agent::{ChildId, Command, Ending, Place, Stream};
 use crate::executor::Executor;
 use crate::line;
 use crate::log::{Escaped, Line};
-use crate::proxy::{Asked, Client, Delivery, Limits, Name, Outgoing, Proxy, ToolId};
+use crate::proxy::{Asked, Client, Delivery, Errand, Limits, Name, Outgoing, Proxy, ToolId};
 use crate::remote::{ConnId, Connection, Fault};
 use crate::time::{Instant, Now};
 use crate::tls::Psk;
@@ -195,29 +195,9 @@ pub enum Effect {
     Examine(ChildId),
     /// Let tools connect to a name; what came of it is told by [`Event::Serving`] or [`Event::ServeFailed`].
     Serve(Name),
-    /// Make a tool's rings for messages of up to `longest` bytes, header included, and answer it. If that fails,
-    /// answer it with why, and tell it by [`Event::ToolGone`].
-    Admit {
-        /// Its number.
-        tool: ToolId,
-        /// Bytes.
-        longest: u32,
-    },
-    /// Answer a tool with an errno, and close its connection. No [`Event::ToolGone`] follows.
-    Refuse {
-        /// Its number.
-        tool: ToolId,
-        /// A positive errno.
-        errno: i32,
-    },
-    /// [`Core::tool_outgoing`] has something for this tool: put it into the ring, tell what became of it by
-    /// [`Event::ToolDelivery`], and go on until there is nothing or the ring is full.
-    Deliver(ToolId),
-    /// [`Core::wants_request`] has become true for a tool: take its next request from the ring, if there is one, and
-    /// tell it by [`Event::ToolRequest`].
-    Take(ToolId),
-    /// End a tool's session and close its connection. No [`Event::ToolGone`] follows.
-    Dismiss(ToolId),
+    /// Do something with a tool's connection. What it wants is at [`Core::tool_outgoing`] and [`Core::wants_request`]; what
+    /// came of it is told by [`Event::ToolDelivery`], [`Event::ToolRequest`] and [`Event::ToolGone`].
+    Tool(Errand),
     /// Write a line to the log.
     Log(Line),
     /// End the process. Children that still run are left alone.

@@ -189,11 +189,7 @@ impl Edge {
             }
             Effect::Examine(child) => self.examine(child),
             Effect::Serve(name) => self.serve_tools(name),
-            Effect::Admit { tool, longest } => self.tools.admit(tool, longest),
-            Effect::Refuse { tool, errno } => self.tools.refuse(tool, errno),
-            Effect::Deliver(tool) => self.deliver(tool),
-            Effect::Take(tool) => self.tools.wake(tool),
-            Effect::Dismiss(tool) => self.tools.dismiss(tool),
+            Effect::Tool(errand) => self.do_errand(errand),
             Effect::Log(line) => self.log(&line),
             Effect::Exit(code) => {
                 self.tools.close();

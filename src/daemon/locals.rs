@@ -8,7 +8,7 @@ use rand_core::CryptoRngCore;
 
 use crate::executor::{ClientId, Refusal};
 use crate::log::Escaped;
-use crate::proxy::{self, ToolId};
+use crate::proxy::{self, Errand, ToolId};
 use crate::remote::{ConnId, Envelope, Operation, new_client};
 use crate::time::Now;
 use crate::trial::{self, Mutant};
@@ -31,17 +31,11 @@ impl Core {
     pub(super) fn serve_tools(&mut self, now: Now, entropy: &mut dyn CryptoRngCore) {
         while let Some(action) = self.proxy.poll() {
             match action {
-                proxy::Action::Admit { tool, longest } => {
-                    self.effects.push_back(Effect::Admit { tool, longest })
-                }
-                proxy::Action::Refuse { tool, errno } => {
-                    self.effects.push_back(Effect::Refuse { tool, errno })
-                }
-                proxy::Action::Deliver(tool) => self.effects.push_back(Effect::Deliver(tool)),
-                proxy::Action::Take(tool) => self.effects.push_back(Effect::Take(tool)),
-                proxy::Action::Dismiss(tool) => {
-                    self.effects.push_back(Effect::Dismiss(tool));
-                    self.local_gone(tool, now);
+                proxy::Action::Tool(errand) => {
+                    self.effects.push_back(Effect::Tool(errand));
+                    if let Errand::Dismiss(tool) = errand {
+                        self.local_gone(tool, now);
+                    }
                 }
                 proxy::Action::Send(conn, message) => self.send(conn, message, now),
                 proxy::Action::Execute { tool, id, text } => {

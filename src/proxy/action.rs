@@ -51,29 +51,38 @@ pub enum Delivery {
     Full,
 }
 
-/// Something for the daemon to do.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Make the tool's rings for messages of up to `longest` bytes, and answer it.
+/// What is to be done with a tool's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// Make its rings for messages of up to `longest` bytes, and answer it. If that fails, answer it with why, and say
+    /// that it is gone.
     Admit {
         /// Its number.
         tool: ToolId,
         /// Bytes, header included.
         longest: u32,
     },
-    /// Answer the tool with an errno, and close its connection: no more is heard of it.
+    /// Answer it with an errno, and close its connection: no more is heard of it.
     Refuse {
         /// Its number.
         tool: ToolId,
         /// A positive errno.
         errno: i32,
     },
-    /// The outgoing queue has something for this tool.
+    /// [`Proxy::outgoing`] has something for it: put it into the ring, tell what became of it, and go on until there is
+    /// nothing or the ring is full.
     Deliver(ToolId),
-    /// The tool's next request can be taken from its ring.
+    /// [`Proxy::wants`] has become true for it: take its next request from the ring, if there is one, and tell it.
     Take(ToolId),
-    /// End the tool's session and close its connection: no more is heard of it.
+    /// End its session and close its connection: no more is heard of it.
     Dismiss(ToolId),
+}
+
+/// Something for the daemon to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Do something with a tool's connection.
+    Tool(Errand),
     /// Send a message to a cluster connection.
     Send(ConnId, Vec<u8>),
     /// A request for this daemon's own executor, whose text was checked.

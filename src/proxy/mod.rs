@@ -59,7 +59,7 @@ use crate::time::Instant;
 use crate::trial::{self, Mutant};
 use crate::wire::uuid;
 
-pub use self::action::{Action, Asked, Delivery, Outgoing, Ring, ToolId};
+pub use self::action::{Action, Asked, Delivery, Errand, Outgoing, Ring, ToolId};
 pub use self::budget::Limits;
 pub use self::name::{Client, Name};
 
@@ -142,11 +142,11 @@ impl Proxy {
         let channel = name.channel();
         if channel.is_some() && provider.is_none() || name == Name::Pacemakerd {
             self.log(line!(Debug, "Refused {}: no cluster connection serves it", Who(name, client)));
-            return self.actions.push_back(Action::Refuse { tool, errno: NOBODY });
+            return self.actions.push_back(Action::Tool(Errand::Refuse { tool, errno: NOBODY }));
         }
         if !client.may_open {
             self.log(line!(Debug, "Refused {}: neither root nor in the group haclient", Who(name, client)));
-            return self.actions.push_back(Action::Refuse { tool, errno: NOT_ALLOWED });
+            return self.actions.push_back(Action::Tool(Errand::Refuse { tool, errno: NOT_ALLOWED }));
         }
         let longest = self.limits.negotiate(longest);
         let memory = self.limits.memory_of(longest);
@@ -160,7 +160,7 @@ impl Proxy {
         if let Err(over) = self.limits.check(client, memory, all, own) {
             let lines = self.refused.say(now, || refusal(asked, memory, over));
             self.say(lines);
-            return self.actions.push_back(Action::Refuse { tool, errno: NO_ROOM });
+            return self.actions.push_back(Action::Tool(Errand::Refuse { tool, errno: NO_ROOM }));
         }
         let id = uuid::random(entropy);
         let provider = provider.filter(|_| channel.is_some());
@@ -179,7 +179,7 @@ impl Proxy {
             is_wanted: true,
         };
         self.sessions.insert(tool, Box::new(session));
-        self.actions.push_back(Action::Admit { tool, longest });
+        self.actions.push_back(Action::Tool(Errand::Admit { tool, longest }));
         self.tell_wanted();
     }
 
@@ -196,7 +196,7 @@ impl Proxy {
             session.outbox.set_layout(layout);
         }
         if session.outbox.nudge() {
-            self.actions.push_back(Action::Deliver(tool));
+            self.actions.push_back(Action::Tool(Errand::Deliver(tool)));
         }
         match result {
             Ok(Some(whole)) => self.pass_on(tool, whole),
@@ -223,7 +223,7 @@ impl Proxy {
         let Some(session) = self.sessions.get_mut(&tool) else { return };
         if !session.incoming.is_checking() {
             if session.outbox.pack() {
-                self.actions.push_back(Action::Deliver(tool));
+                self.actions.push_back(Action::Tool(Errand::Deliver(tool)));
             }
             return self.drop_misfits(tool, now);
         }
@@ -268,7 +268,7 @@ impl Proxy {
             for (&tool, session) in sessions {
                 let is_wanted = wants(session, &self.busy, checked);
                 if is_wanted && !session.is_wanted {
-                    self.actions.push_back(Action::Take(tool));
+                    self.actions.push_back(Action::Tool(Errand::Take(tool)));
                 }
                 session.is_wanted = is_wanted;
             }
@@ -375,7 +375,7 @@ impl Proxy {
         let Some(session) = self.sessions.get_mut(&tool) else { return };
         session.outbox.push(ring, id, text, element, now);
         if session.outbox.offer() {
-            self.actions.push_back(Action::Deliver(tool));
+            self.actions.push_back(Action::Tool(Errand::Deliver(tool)));
         }
         self.drop_misfits(tool, now);
         self.look(tool, now);
@@ -391,7 +391,7 @@ impl Proxy {
     pub fn delivered(&mut self, tool: ToolId, delivery: Delivery, now: Instant) {
         let Some(session) = self.sessions.get_mut(&tool) else { return };
         if session.outbox.delivered(delivery, now) {
-            self.actions.push_back(Action::Deliver(tool));
+            self.actions.push_back(Action::Tool(Errand::Deliver(tool)));
         }
         self.drop_misfits(tool, now);
     }
@@ -404,7 +404,7 @@ impl Proxy {
         {
             let lines = self.dropped.say(now, || too_long(session, misfit));
             if session.outbox.offer() {
-                self.actions.push_back(Action::Deliver(tool));
+                self.actions.push_back(Action::Tool(Errand::Deliver(tool)));
             }
             self.say(lines);
         }
@@ -477,7 +477,7 @@ impl Proxy {
         self.sessions.retain(|&tool, session| {
             let stays = session.provider != Some(provider);
             if !stays {
-                actions.push_back(Action::Dismiss(tool));
+                actions.push_back(Action::Tool(Errand::Dismiss(tool)));
                 count += 1;
             }
             stays
@@ -497,7 +497,7 @@ impl Proxy {
         if let Some(provider) = session.provider {
             self.destroy_back(provider, &session.id);
         }
-        self.actions.push_back(Action::Dismiss(tool));
+        self.actions.push_back(Action::Tool(Errand::Dismiss(tool)));
         match why {
             End::Destroyed => self.log(ending(&session, why)),
             _ => {
@@ -521,7 +521,7 @@ impl Proxy {
         for tool in due {
             let Some(session) = self.sessions.get_mut(&tool) else { continue };
             if session.outbox.wake(now) {
-                self.actions.push_back(Action::Deliver(tool));
+                self.actions.push_back(Action::Tool(Errand::Deliver(tool)));
             }
             if session.incoming.deadline().is_some_and(|at| at <= now) {
                 // Who is held back is not to blame.

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use pacelet::bzip2::Packer;
 use pacelet::ipc::{Fault, Geometry, Greeting, Memory, Reader, Writer, Written};
-use pacelet::proxy::{Action, Asked, Client, Limits, Name, Proxy, ToolId};
+use pacelet::proxy::{Action, Asked, Client, Errand, Limits, Name, Proxy, ToolId};
 use pacelet::remote::ConnId;
 use pacelet::time::Instant;
 use pacelet::wire::header::Order;
@@ -263,8 +263,8 @@ fn messages() {
                             other => panic!("{other:?}"),
                         }
                     }
-                    Action::Dismiss(_) => assert!(!proxy.wants(tool)),
-                    Action::Take(_) | Action::Log(_) => {}
+                    Action::Tool(Errand::Dismiss(_)) => assert!(!proxy.wants(tool)),
+                    Action::Tool(Errand::Take(_)) | Action::Log(_) => {}
                     other => panic!("{other:?}"),
                 }
             }

@@ -38,7 +38,7 @@ use crate::ipc::{
     Written, create, granule,
 };
 use crate::line;
-use crate::proxy::{Client, Delivery, Name, Ring, ToolId};
+use crate::proxy::{Client, Delivery, Errand, Name, Ring, ToolId};
 use crate::sys::local::{Connection, Listener};
 use crate::sys::reactor::{Notifier, sleep_until};
 use crate::sys::shm::page_size;
@@ -488,8 +488,18 @@ impl Edge {
         Ok(true)
     }
 
+    pub(super) fn do_errand(&self, errand: Errand) {
+        match errand {
+            Errand::Admit { tool, longest } => self.tools.admit(tool, longest),
+            Errand::Refuse { tool, errno } => self.tools.refuse(tool, errno),
+            Errand::Deliver(tool) => self.deliver(tool),
+            Errand::Take(tool) => self.tools.wake(tool),
+            Errand::Dismiss(tool) => self.tools.dismiss(tool),
+        }
+    }
+
     /// Writes what waits for a tool into its rings, and tells what became of it.
-    pub(super) fn deliver(&self, id: ToolId) {
+    fn deliver(&self, id: ToolId) {
         let Some(tool) = self.tools.find(id) else { return };
         let fault = loop {
             let written = {

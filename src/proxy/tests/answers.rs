@@ -18,7 +18,7 @@ fn nothing_is_sent_before_the_layout_is_known() {
     assert_eq!(lab.event(&session, b"<e/>"), []);
     assert_eq!(lab.offer(TOOL), None);
     let actions = lab.request(TOOL, &message(Layout::Parts, 1, 0, b"<a/>"));
-    assert!(matches!(actions[..], [Action::Deliver(TOOL), Action::Send(..)]), "{actions:?}");
+    assert!(matches!(actions[..], [Action::Tool(Errand::Deliver(TOOL)), Action::Send(..)]), "{actions:?}");
     assert_eq!(lab.read(TOOL).unwrap().3, b"<e/>");
 }
 
@@ -28,9 +28,9 @@ fn what_fits_goes_in_one_piece() {
     let longest = noise(131_072 - 42);
     for layout in LAYOUTS {
         let (mut lab, session) = spoken(layout);
-        assert_eq!(lab.response(&session, 1, &longest), [Action::Deliver(TOOL)]);
+        assert_eq!(lab.response(&session, 1, &longest), [Action::Tool(Errand::Deliver(TOOL))]);
         assert_eq!(lab.read(TOOL), Some((Ring::Response, 1, 0x2_0000, longest.clone())));
-        assert_eq!(lab.event(&session, b""), [Action::Deliver(TOOL)]);
+        assert_eq!(lab.event(&session, b""), [Action::Tool(Errand::Deliver(TOOL))]);
         assert_eq!(lab.read(TOOL), Some((Ring::Event, 1, 0x3_0000, vec![])));
         assert_eq!(lab.read(TOOL), None);
     }
@@ -47,7 +47,7 @@ fn longer_ones_go_in_parts_and_nothing_comes_between() {
     // Even if there is no room for the next part, and room for the response.
     lab.proxy.delivered(TOOL, Delivery::Full, lab.now);
     assert_eq!((lab.drain(), lab.offer(TOOL)), (vec![], None));
-    assert_eq!(lab.sleep(1), [Action::Deliver(TOOL)]);
+    assert_eq!(lab.sleep(1), [Action::Tool(Errand::Deliver(TOOL))]);
     let (ring, id, flags, second) = lab.read(TOOL).unwrap();
     assert_eq!((ring, id, flags, second.len()), (Ring::Event, 1, 0xB_0000, 131_031));
     let header = lab.proxy.outgoing(TOOL).unwrap().header;
@@ -72,10 +72,10 @@ fn classic_tools_get_longer_ones_compressed() {
     lab.proxy.response(OLD, &session, 7, whole, 3..3 + text.len(), lab.now);
     assert!(lab.proxy.is_reading() && lab.proxy.wants(TOOL));
     // Events go on meanwhile.
-    assert_eq!(lab.event(&session, b"<e/>"), [Action::Deliver(TOOL)]);
+    assert_eq!(lab.event(&session, b"<e/>"), [Action::Tool(Errand::Deliver(TOOL))]);
     assert_eq!(lab.read(TOOL).unwrap().3, b"<e/>");
     assert_eq!(lab.read(TOOL), None);
-    assert_eq!(lab.finish(), [Action::Deliver(TOOL)]);
+    assert_eq!(lab.finish(), [Action::Tool(Errand::Deliver(TOOL))]);
     assert!(lab.proxy.sessions[&TOOL].outbox.held() < 131_072);
     assert_eq!(lab.read(TOOL), Some((Ring::Response, 7, 0x2_0001, text)));
     assert_eq!((lab.read(TOOL), lab.proxy.sessions[&TOOL].outbox.held()), (None, 0));
@@ -88,7 +88,7 @@ fn what_does_not_fit_even_so_is_lost_with_a_line_that_says_what_helps() {
     let text = noise(400_000);
     lab.event(&session, &text);
     lab.event(&session, b"<e/>");
-    assert_eq!(lab.finish(), [Action::Deliver(TOOL)]);
+    assert_eq!(lab.finish(), [Action::Tool(Errand::Deliver(TOOL))]);
     assert_eq!(
         lab.log,
         [crate::line!(
@@ -100,7 +100,9 @@ fn what_does_not_fit_even_so_is_lost_with_a_line_that_says_what_helps() {
     // What it says is true.
     let mut lab = Lab::with(Limits { longest: Some(400_042), ..Limits::default() });
     let actions = lab.asks(TOOL, Name::CibRw, 1, Some(OLD));
-    let [Action::Send(_, new), Action::Admit { longest: 400_042, .. }] = &actions[..] else { panic!() };
+    let [Action::Send(_, new), Action::Tool(Errand::Admit { longest: 400_042, .. })] = &actions[..] else {
+        panic!()
+    };
     let session = attribute(new, "lrmd_ipc_session");
     lab.request(TOOL, &message(Layout::Classic, 1, 0, b"<a/>"));
     lab.event(&session, &text);
@@ -114,12 +116,12 @@ fn a_full_ring_does_not_hold_the_other_back() {
     lab.response(&session, 7, b"<r/>");
     assert_eq!(lab.offer(TOOL).unwrap().0, Ring::Event);
     lab.proxy.delivered(TOOL, Delivery::Full, lab.now);
-    assert_eq!(lab.drain(), [Action::Deliver(TOOL)]);
+    assert_eq!(lab.drain(), [Action::Tool(Errand::Deliver(TOOL))]);
     assert_eq!(lab.read(TOOL).unwrap().0, Ring::Response);
     assert_eq!(lab.read(TOOL), None);
     // Something it says is a sign that it reads.
     let actions = lab.request(TOOL, &message(Layout::Classic, 2, 0, b"<a/>"));
-    assert!(matches!(actions[..], [Action::Deliver(TOOL), Action::Send(..)]));
+    assert!(matches!(actions[..], [Action::Tool(Errand::Deliver(TOOL)), Action::Send(..)]));
     assert_eq!(lab.read(TOOL).unwrap().0, Ring::Event);
 }
 
@@ -134,7 +136,7 @@ fn a_full_ring_is_tried_again_and_less_often_when_nothing_is_read() {
         assert_eq!((lab.drain(), lab.offer(TOOL)), (vec![], None));
         let at = lab.proxy.deadline().unwrap();
         pauses.push(at.since(lab.now));
-        assert_eq!(lab.sleep(at.since(lab.now)), [Action::Deliver(TOOL)]);
+        assert_eq!(lab.sleep(at.since(lab.now)), [Action::Tool(Errand::Deliver(TOOL))]);
     }
     assert_eq!(pauses[..7], [1, 2, 4, 8, 16, 20, 20]);
     assert_eq!(pauses[pauses.len() - 2..], [250, 250]);
@@ -158,9 +160,12 @@ fn who_does_not_read_its_events_is_ended_at_the_second_look() {
     assert_eq!(lab.log, []);
     lab.event(&session, b"<e/>");
     assert!(lab.log.pop().unwrap().text.ends_with("reads slowly: 501 events wait for it"));
-    assert!(!lab.sleep(1_499).contains(&Action::Dismiss(TOOL)));
+    assert!(!lab.sleep(1_499).contains(&Action::Tool(Errand::Dismiss(TOOL))));
     let actions = lab.sleep(1);
-    assert!(actions.ends_with(&[destroyed(OLD, &session), Action::Dismiss(TOOL)]), "{actions:?}");
+    assert!(
+        actions.ends_with(&[destroyed(OLD, &session), Action::Tool(Errand::Dismiss(TOOL))]),
+        "{actions:?}"
+    );
     assert!(lab.log.pop().unwrap().text.ends_with("it does not read, 501 events wait for it"));
 }
 
@@ -204,7 +209,7 @@ fn bytes_that_wait_are_bounded_for_one_and_for_all() {
         lab.event(&session, &mib);
     }
     assert_eq!(lab.proxy.sessions.len(), 1);
-    assert_eq!(lab.event(&session, b"x"), [destroyed(OLD, &session), Action::Dismiss(TOOL)]);
+    assert_eq!(lab.event(&session, b"x"), [destroyed(OLD, &session), Action::Tool(Errand::Dismiss(TOOL))]);
     assert!(lab.log.pop().unwrap().text.contains("33554433 bytes wait for it; 33554432 may for one tool"));
 
     // Of many it is who has most and has not read for longest.
@@ -220,6 +225,9 @@ fn bytes_that_wait_are_bounded_for_one_and_for_all() {
     lab.read(ToolId(2));
     lab.sleep(60);
     let actions = lab.event(&sessions[3], b"x");
-    assert!(matches!(actions[..], [Action::Send(..), Action::Dismiss(ToolId(1 | 3))]), "{actions:?}");
+    assert!(
+        matches!(actions[..], [Action::Send(..), Action::Tool(Errand::Dismiss(ToolId(1 | 3)))]),
+        "{actions:?}"
+    );
     assert_eq!(lab.proxy.sessions.len(), 3);
 }

@@ -54,12 +54,16 @@ impl World {
     fn look(&mut self) {
         for action in self.lab.drain() {
             match action {
-                Action::Admit { .. } | Action::Refuse { .. } => panic!("nobody asked"),
-                Action::Deliver(tool) => self.seen.get_mut(&tool).expect("it lives").delivering = true,
-                Action::Take(tool) => {
+                Action::Tool(Errand::Admit { .. }) | Action::Tool(Errand::Refuse { .. }) => {
+                    panic!("nobody asked")
+                }
+                Action::Tool(Errand::Deliver(tool)) => {
+                    self.seen.get_mut(&tool).expect("it lives").delivering = true
+                }
+                Action::Tool(Errand::Take(tool)) => {
                     assert!(!std::mem::replace(&mut self.seen.get_mut(&tool).unwrap().wanted, true));
                 }
-                Action::Dismiss(tool) => drop(self.seen.remove(&tool).expect("ended once")),
+                Action::Tool(Errand::Dismiss(tool)) => drop(self.seen.remove(&tool).expect("ended once")),
                 Action::Execute { tool, id, .. } => self.passed(tool, id),
                 Action::Send(provider, message) => {
                     let session = attribute(&message, "lrmd_ipc_session");
@@ -107,11 +111,11 @@ impl World {
         self.next += 1;
         let actions = self.lab.asks(tool, name, 1, provider);
         let session = match &actions[..] {
-            [Action::Refuse { .. }] => {
+            [Action::Tool(Errand::Refuse { .. })] => {
                 return assert!(name == Name::Pacemakerd || name != Name::Lrmd && provider.is_none());
             }
-            [Action::Admit { .. }] => None,
-            [Action::Send(to, new), Action::Admit { .. }] => {
+            [Action::Tool(Errand::Admit { .. })] => None,
+            [Action::Send(to, new), Action::Tool(Errand::Admit { .. })] => {
                 assert_eq!((Some(*to), attribute(new, "lrmd_ipc_op").as_str()), (provider, "new"));
                 Some(attribute(new, "lrmd_ipc_session"))
             }

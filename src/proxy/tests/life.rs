@@ -8,26 +8,34 @@ fn who_could_not_open_its_files_is_refused_and_the_cluster_hears_nothing() {
     for name in Name::ALL {
         let errno = if name == Name::Pacemakerd { 121 } else { 13 };
         let mut lab = Lab::new();
-        assert_eq!(lab.asks_as(STRANGER, TOOL, name, 1, Some(OLD)), [Action::Refuse { tool: TOOL, errno }]);
+        assert_eq!(
+            lab.asks_as(STRANGER, TOOL, name, 1, Some(OLD)),
+            [Action::Tool(Errand::Refuse { tool: TOOL, errno })]
+        );
     }
 }
 
 #[test]
 fn nobody_is_served_without_a_provider_and_pacemakerd_never() {
-    let refused = |errno| vec![Action::Refuse { tool: TOOL, errno }];
+    let refused = |errno| vec![Action::Tool(Errand::Refuse { tool: TOOL, errno })];
     for name in Name::ALL {
         let mut lab = Lab::new();
         match name {
-            Name::Lrmd => assert!(matches!(lab.asks(TOOL, name, 1, None)[..], [Action::Admit { .. }])),
+            Name::Lrmd => {
+                assert!(matches!(lab.asks(TOOL, name, 1, None)[..], [Action::Tool(Errand::Admit { .. })]))
+            }
             _ => assert_eq!(lab.asks(TOOL, name, 1, None), refused(121)),
         }
         let actions = lab.asks(OTHER, name, 1, Some(OLD));
         match name {
-            Name::Lrmd => assert!(matches!(actions[..], [Action::Admit { .. }])),
-            Name::Pacemakerd => assert!(matches!(actions[..], [Action::Refuse { errno: 121, .. }])),
+            Name::Lrmd => assert!(matches!(actions[..], [Action::Tool(Errand::Admit { .. })])),
+            Name::Pacemakerd => {
+                assert!(matches!(actions[..], [Action::Tool(Errand::Refuse { errno: 121, .. })]))
+            }
             _ => {
                 // The cluster hears of it before the tool is answered.
-                let [Action::Send(OLD, new), Action::Admit { tool: OTHER, longest: 131_072 }] = &actions[..]
+                let [Action::Send(OLD, new), Action::Tool(Errand::Admit { tool: OTHER, longest: 131_072 })] =
+                    &actions[..]
                 else {
                     panic!("{actions:?}")
                 };
@@ -55,13 +63,13 @@ fn a_session_asks_and_is_answered() {
             )
         );
         assert!(lab.proxy.wants(TOOL));
-        assert_eq!(lab.response(&session, 7, b"<r/>"), [Action::Deliver(TOOL)]);
+        assert_eq!(lab.response(&session, 7, b"<r/>"), [Action::Tool(Errand::Deliver(TOOL))]);
         // It is told once that there is something.
         assert_eq!(lab.event(&session, b"<e/>"), []);
         assert_eq!(lab.read(TOOL), Some((Ring::Response, 7, 0x2_0000, b"<r/>".to_vec())));
         assert_eq!(lab.read(TOOL), Some((Ring::Event, 1, 0x3_0000, b"<e/>".to_vec())));
         assert_eq!(lab.read(TOOL), None);
-        assert_eq!(lab.event(&session, b"<e/>"), [Action::Deliver(TOOL)]);
+        assert_eq!(lab.event(&session, b"<e/>"), [Action::Tool(Errand::Deliver(TOOL))]);
         assert_eq!(lab.read(TOOL), Some((Ring::Event, 2, 0x3_0000, b"<e/>".to_vec())));
     }
 }
@@ -118,13 +126,13 @@ fn a_session_ends_once_from_each_side() {
 
     let session = lab.open(TOOL);
     lab.proxy.destroy(OLD, &session, lab.now);
-    assert_eq!(lab.drain(), [destroyed(OLD, &session), Action::Dismiss(TOOL)]);
+    assert_eq!(lab.drain(), [destroyed(OLD, &session), Action::Tool(Errand::Dismiss(TOOL))]);
     assert_eq!(lab.event(&session, b"<e/>"), [destroyed(OLD, &session)]);
 
     let (mine, others) = (lab.open(TOOL), lab.asks(OTHER, Name::Attrd, 1, Some(NEW)));
     lab.asks(ToolId(12), Name::Lrmd, 1, Some(OLD));
     lab.proxy.provider_gone(OLD);
-    assert_eq!(lab.drain(), [Action::Dismiss(TOOL)]);
+    assert_eq!(lab.drain(), [Action::Tool(Errand::Dismiss(TOOL))]);
     assert_eq!(lab.log.pop().unwrap().text.split(':').next(), Some("Ended the sessions of 1 tools"));
     assert_eq!(lab.event(&mine, b"<e/>"), [destroyed(OLD, &mine)]);
     assert!(lab.proxy.wants(OTHER) && lab.proxy.wants(ToolId(12)) && !others.is_empty());
@@ -142,7 +150,7 @@ fn the_executor_has_clients_of_its_own() {
     assert_eq!(asked, [Action::Execute { tool: TOOL, id: 5, text: "<a><b/></a>".into() }]);
     lab.proxy.respond(TOOL, 5, b"<r/>".to_vec(), lab.now);
     lab.proxy.notify(TOOL, b"<n/>".to_vec(), lab.now);
-    assert_eq!(lab.drain(), [Action::Deliver(TOOL)]);
+    assert_eq!(lab.drain(), [Action::Tool(Errand::Deliver(TOOL))]);
     assert_eq!(lab.read(TOOL), Some((Ring::Response, 5, 0x2_0000, b"<r/>".to_vec())));
     assert_eq!(lab.read(TOOL), Some((Ring::Event, 1, 0x3_0000, b"<n/>".to_vec())));
     // What nobody could be answered is not done.
@@ -159,7 +167,7 @@ fn too_much_is_refused_with_a_line_that_says_what() {
     lab.open(TOOL);
     lab.open(OTHER);
     let actions = lab.asks(ToolId(12), Name::CibRw, 131_072, Some(OLD));
-    assert_eq!(actions, [Action::Refuse { tool: ToolId(12), errno: 12 }]);
+    assert_eq!(actions, [Action::Tool(Errand::Refuse { tool: ToolId(12), errno: 12 })]);
     assert_eq!(
         lab.log.pop().unwrap(),
         line!(
@@ -190,7 +198,7 @@ fn a_busy_provider_holds_its_tools_back() {
     assert_eq!(lab.drain(), []);
     lab.proxy.set_busy(OLD, false);
     // Who was served last is last.
-    assert_eq!(lab.drain(), [12, 13, 10, 11].map(|tool| Action::Take(ToolId(tool))));
+    assert_eq!(lab.drain(), [12, 13, 10, 11].map(|tool| Action::Tool(Errand::Take(ToolId(tool)))));
     lab.proxy.set_busy(OLD, false);
     assert_eq!(lab.drain(), []);
 }
@@ -204,8 +212,8 @@ fn any_busy_provider_holds_the_executor_s_clients_back() {
     assert!(!lab.proxy.wants(TOOL));
     assert_eq!(lab.drain(), []);
     lab.proxy.set_busy(NEW, false);
-    assert_eq!(lab.drain(), [Action::Take(TOOL)]);
+    assert_eq!(lab.drain(), [Action::Tool(Errand::Take(TOOL))]);
     lab.proxy.set_busy(OLD, true);
     lab.proxy.provider_gone(OLD);
-    assert_eq!(lab.drain(), [Action::Take(TOOL)]);
+    assert_eq!(lab.drain(), [Action::Tool(Errand::Take(TOOL))]);
 }

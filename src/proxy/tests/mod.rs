@@ -102,7 +102,9 @@ impl Lab {
     /// A session of root's on `cib_rw`; its number for the cluster.
     fn open(&mut self, tool: ToolId) -> String {
         let actions = self.asks(tool, Name::CibRw, 131_072, Some(OLD));
-        let [Action::Send(OLD, message), Action::Admit { .. }] = &actions[..] else { panic!("{actions:?}") };
+        let [Action::Send(OLD, message), Action::Tool(Errand::Admit { .. })] = &actions[..] else {
+            panic!("{actions:?}")
+        };
         attribute(message, "lrmd_ipc_session")
     }
 

@@ -139,7 +139,7 @@ fn ends(messages: &[Vec<u8>], line: &str) {
         assert!(lab.request(TOOL, message).iter().all(|action| matches!(action, Action::Send(..))));
         assert!(lab.proxy.wants(TOOL));
     }
-    assert_eq!(lab.request(TOOL, last), [destroyed(OLD, &session), Action::Dismiss(TOOL)]);
+    assert_eq!(lab.request(TOOL, last), [destroyed(OLD, &session), Action::Tool(Errand::Dismiss(TOOL))]);
     assert_eq!(lab.log.len(), 1);
     assert!(lab.log[0].text.contains(line), "{}", lab.log[0].text);
     assert!(!lab.proxy.wants(TOOL));
@@ -192,7 +192,7 @@ fn a_request_in_parts_has_a_time_and_a_size() {
     let begin = part(Header { layout: Layout::Parts, id: 1, flags: flags::PART, part: 0 }, b"<a>");
     assert_eq!(lab.request(TOOL, &begin), []);
     assert_eq!(lab.sleep(59_999), []);
-    assert_eq!(lab.sleep(1), [destroyed(OLD, &session), Action::Dismiss(TOOL)]);
+    assert_eq!(lab.sleep(1), [destroyed(OLD, &session), Action::Tool(Errand::Dismiss(TOOL))]);
 
     // Who is held back is not to blame.
     lab.open(TOOL);
@@ -200,7 +200,7 @@ fn a_request_in_parts_has_a_time_and_a_size() {
     lab.proxy.set_busy(OLD, true);
     assert_eq!(lab.sleep(60_000), []);
     lab.proxy.set_busy(OLD, false);
-    assert_eq!((lab.drain(), lab.sleep(59_999)), (vec![Action::Take(TOOL)], vec![]));
+    assert_eq!((lab.drain(), lab.sleep(59_999)), (vec![Action::Tool(Errand::Take(TOOL))], vec![]));
     assert_eq!(lab.sleep(1).len(), 2);
 
     let piece = vec![b' '; 8 << 20];
@@ -226,7 +226,7 @@ fn compressed_requests_are_unpacked() {
     lab.open(TOOL);
     let big = ["<a>", &"<b c='d'/>".repeat(300_000), "</a>"].concat();
     let told = big.len() as u32 + 1;
-    let [Action::Send(OLD, sent), Action::Take(TOOL)] =
+    let [Action::Send(OLD, sent), Action::Tool(Errand::Take(TOOL))] =
         &lab.request(TOOL, &compressed(3, big.as_bytes(), told))[..]
     else {
         panic!()
@@ -238,7 +238,7 @@ fn compressed_requests_are_unpacked() {
     lab.log.clear();
     let dropped = |lab: &mut Lab, message: &[u8], why: &str| {
         // It may be seen at once.
-        assert!(matches!(lab.request(TOOL, message)[..], [] | [Action::Take(TOOL)]));
+        assert!(matches!(lab.request(TOOL, message)[..], [] | [Action::Tool(Errand::Take(TOOL))]));
         let line = lab.log.pop().unwrap().text;
         assert!(line.ends_with(why), "{line}");
         assert!(lab.proxy.wants(TOOL) && lab.log.is_empty());
@@ -274,7 +274,13 @@ fn a_big_request_takes_steps_and_holds_only_its_own_tool_back() {
     }
     // The first step of each was taken at once, and they had their turns.
     assert_eq!(steps, 2 * (big.len().div_ceil(256 * 1024) - 1));
-    let [Action::Send(..), Action::Take(TOOL), Action::Send(..), Action::Take(OTHER)] = &done[..] else {
+    let [
+        Action::Send(..),
+        Action::Tool(Errand::Take(TOOL)),
+        Action::Send(..),
+        Action::Tool(Errand::Take(OTHER)),
+    ] = &done[..]
+    else {
         panic!("{} actions", done.len())
     };
     assert!(lab.proxy.wants(TOOL) && lab.proxy.wants(OTHER));
@@ -325,6 +331,10 @@ fn who_ends_while_it_is_checked_makes_room() {
     assert!(lab.proxy.is_reading() && !lab.proxy.wants(ToolId(12)));
     assert_eq!(lab.drain(), []);
     let actions = lab.event(&session, &vec![b' '; TOOL_LIMIT + 1]);
-    let last = [destroyed(OLD, &session), Action::Dismiss(TOOL), Action::Take(ToolId(12))];
+    let last = [
+        destroyed(OLD, &session),
+        Action::Tool(Errand::Dismiss(TOOL)),
+        Action::Tool(Errand::Take(ToolId(12))),
+    ];
     assert!(actions.ends_with(&last), "{}", actions.len());
 }

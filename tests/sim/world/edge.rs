@@ -3,6 +3,7 @@
 use pacelet::agent::{ChildId, Command, Ending};
 use pacelet::daemon::{Effect, Event};
 use pacelet::log::{Level, Line};
+use pacelet::proxy::Errand;
 use pacelet::remote::ConnId;
 
 use super::super::link::Meaning;
@@ -97,11 +98,13 @@ impl World {
                 }
             }
             Effect::Serve(name) => self.handle(Event::Serving(name)),
-            Effect::Admit { tool, .. } => self.admit(tool)?,
-            Effect::Refuse { tool, errno } => self.refuse(tool, errno)?,
-            Effect::Deliver(tool) => self.deliver(tool)?,
-            Effect::Take(tool) => self.take(tool),
-            Effect::Dismiss(tool) => self.dismiss(tool)?,
+            Effect::Tool(errand) => match errand {
+                Errand::Admit { tool, .. } => self.admit(tool)?,
+                Errand::Refuse { tool, errno } => self.refuse(tool, errno)?,
+                Errand::Deliver(tool) => self.deliver(tool)?,
+                Errand::Take(tool) => self.take(tool),
+                Errand::Dismiss(tool) => self.dismiss(tool)?,
+            },
             Effect::Log(line) => self.log(line)?,
             Effect::Exit(code) => {
                 self.note("exit", code as u64, b"");
