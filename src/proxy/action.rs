@@ -69,10 +69,11 @@ pub enum Errand {
         /// A positive errno.
         errno: i32,
     },
-    /// [`Proxy::outgoing`] has something for it: put it into the ring, tell what became of it, and go on until there is
-    /// nothing or the ring is full.
+    /// [`super::Proxy::outgoing`] has something for it: put it into the ring, tell what became of it, and go on until
+    /// there is nothing or the ring is full.
     Deliver(ToolId),
-    /// [`Proxy::wants`] has become true for it: take its next request from the ring, if there is one, and tell it.
+    /// [`super::Proxy::wants`] has become true for it: take its next request from the ring, if there is one, and tell
+    /// it.
     Take(ToolId),
     /// End its session and close its connection: no more is heard of it.
     Dismiss(ToolId),
