@@ -20,5 +20,6 @@ def until(what, predicate, limit, poll=POLL_SECONDS):
         if found:
             return found
         if time.monotonic() >= deadline:
-            raise Late(f"{what}: not within {limit:g} s")
+            state = getattr(predicate, "state", None)
+            raise Late(f"{what}: not within {limit:g} s" + (f" ({state()})" if state else ""))
         time.sleep(poll)

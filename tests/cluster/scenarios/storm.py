@@ -30,8 +30,10 @@ def run(cluster, report):
         with report.check(f"{MONITORS} crm_mon on r1 show the cluster"):
             with ThreadPoolExecutor(AT_ONCE) as pool:
                 list(pool.map(lambda number: remote.node.run(
-                    ["crm_mon", "--daemonize", "--interval=1", "--output-as=html", f"--output-to={page(number)}"]), range(MONITORS)))
-            until("all have written a page", lambda: written(remote, "r2") == MONITORS, STARTED_LIMIT_SECONDS, 0.5)
+                    # Of two with the same file for their id one may end.
+                    ["crm_mon", "--daemonize", f"--pid-file=/run/crm_mon-{number}.pid", "--interval=1", "--output-as=html",
+                     f"--output-to={page(number)}"]), range(MONITORS)))
+            until("all have written a page", Pages(remote, "r2"), STARTED_LIMIT_SECONDS, 0.5)
             expect(len(monitors(remote)) == MONITORS, f"of {MONITORS} crm_mon run {len(monitors(remote))}")
         with report.check("each has its sessions"):
             report.say(f"       {len(shared(remote))} sessions, {open_descriptors(remote) - before} descriptors, {in_memory(remote) >> 20} MiB of shared memory")
@@ -40,7 +42,7 @@ def run(cluster, report):
             dummy = configuration.dummy("newcomer", "pacemaker", {"state": steps.state_file("newcomer")}, "10s")
             cluster.configure([dummy], configuration.prefers("newcomer", "r1"))
             steps.await_placed(cluster, {"newcomer": "r1"})
-            until(f"{MONITORS} pages name it", lambda: written(remote, "newcomer") == MONITORS, CHANGE_LIMIT_SECONDS, 0.5)
+            until("each page names it", Pages(remote, "newcomer"), CHANGE_LIMIT_SECONDS, 0.5)
     finally:
         for pid in monitors(remote):
             os.kill(pid, signal.SIGTERM)
@@ -58,9 +60,22 @@ def page(number):
     return f"/tmp/crm_mon-{number}.html"
 
 
-def written(remote, text):
-    """How many pages have this text."""
-    return sum(text in remote.node.read(page(number)) for number in range(MONITORS))
+class Pages:
+    """Whether all pages have a text."""
+
+    def __init__(self, remote, text):
+        self.remote, self.text = remote, text
+
+    def __call__(self):
+        return not self.missing()
+
+    def missing(self):
+        """The pages without it."""
+        return [number for number in range(MONITORS) if self.text not in self.remote.node.read(page(number))]
+
+    def state(self):
+        """What is missing, and how many monitors there are to write it."""
+        return f"not on the pages {self.missing()}; {len(monitors(self.remote))} crm_mon run, with {len(shared(self.remote))} sessions"
 
 
 def monitors(remote):
