@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::lab::LIMIT;
+use super::lab::{EMULATOR, LIMIT};
 
 /// Whether somebody in these namespaces has the name that daemons ask for last.
 pub fn serves_tools() -> bool {
@@ -14,18 +14,26 @@ pub fn serves_tools() -> bool {
     sockets.lines().any(|line| line.contains(" @crmd") || line.ends_with("/crmd"))
 }
 
-/// A running daemon without a key: nobody can connect but tools. Killed with the value.
+/// A running daemon. Killed with the value.
 pub struct Daemon {
     process: Child,
     log: PathBuf,
 }
 
 impl Daemon {
-    /// Starts it with more settings; with which user's and group's names is up to the machine.
+    /// Starts it with more settings. If they do not name a key nobody can connect but tools.
     pub fn launch(environment: &[(&str, &str)]) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let log = format!("/dev/shm/log-{}", COUNT.fetch_add(1, Ordering::Relaxed)).into();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pacelet"));
+        let program = env!("CARGO_BIN_EXE_pacelet");
+        let mut command = match std::env::var_os(EMULATOR) {
+            Some(emulator) => {
+                let mut command = Command::new(emulator);
+                command.arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
         command
             .args(["daemon", "-VV"])
             .env_clear()

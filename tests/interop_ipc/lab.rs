@@ -16,7 +16,7 @@ pub const LIMIT: Duration = Duration::from_secs(30);
 const INSIDE: &str = "PACELET_INTEROP_IPC_ROOT";
 const SUITE: &str = "PACELET_INTEROP_IPC_SUITE";
 /// Set where the tests are built for another CPU than this machine's: the static qemu that runs them and the tools.
-const EMULATOR: &str = "PACELET_EMULATOR";
+pub const EMULATOR: &str = "PACELET_EMULATOR";
 
 /// The releases whose tools are tried, by their names and, for other CPUs, Debian's name of that.
 pub const RELEASES: &[&str] = if cfg!(target_arch = "x86") {
@@ -26,7 +26,7 @@ pub const RELEASES: &[&str] = if cfg!(target_arch = "x86") {
 } else if cfg!(target_arch = "s390x") {
     &["trixie s390x"]
 } else {
-    &["bullseye", "trixie"]
+    &["bullseye", "bookworm", "trixie"]
 };
 
 /// Runs `body` in new namespaces, where the calling test `test` is started again, alone.
@@ -139,8 +139,8 @@ pub struct Tool {
 }
 
 impl Lab {
-    /// Mounts a memory file system that the server and the tools share, and leaves no way to write to the
-    /// root's own files.
+    /// Mounts a memory file system that the daemon and the tools share, gives the daemon the root's users and groups,
+    /// and leaves no way to write to the root's own files.
     fn prepare(root: PathBuf) -> Self {
         let at = |path: &str| root.join(path).into_os_string().into_string().expect("a path in UTF-8");
         let (whole, shm) = (at(""), at("dev/shm"));
@@ -148,6 +148,9 @@ impl Lab {
         mount(&["--bind", &whole, &whole]);
         mount(&["-o", "remount,bind,ro", &whole]);
         mount(&["--bind", "/dev/shm", &shm]);
+        for names in ["etc/passwd", "etc/group"] {
+            mount(&["--bind", &at(names), &format!("/{names}")]);
+        }
         for place in ["tmp", "run", "var/log", "var/lib/pacemaker"] {
             mount(&["-t", "tmpfs", "-o", "mode=1777", "private", &at(place)]);
         }
@@ -214,12 +217,20 @@ impl Lab {
 
     /// Starts a tool.
     pub fn start(&self, user: User, command: &[&str]) -> Running {
+        let mut child = self.spawn(user, command);
+        let output = read_all(child.stdout.take());
+        let errors = read_all(child.stderr.take());
+        Running { child, output, errors }
+    }
+
+    /// Starts a tool, and leaves to the caller what it says.
+    pub fn spawn(&self, user: User, command: &[&str]) -> Child {
         let groups = user.group.map_or(String::new(), |group| group.to_string());
         // An emulator does not look for what it is to run.
         let (name, arguments) = command.split_first().expect("a command");
         let places = ["/usr/sbin/", "/usr/bin/", "/bin/", ""].map(|place| format!("{place}{name}"));
         let program = places.iter().find(|program| self.at(program).exists()).expect("a tool of the root");
-        let mut child = Command::new("chroot")
+        Command::new("chroot")
             .arg(format!("--userspec={}:{}", user.uid, user.gid))
             .arg(format!("--groups={groups}"))
             .arg(&self.root)
@@ -233,10 +244,7 @@ impl Lab {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("chroot of coreutils");
-        let output = read_all(child.stdout.take());
-        let errors = read_all(child.stderr.take());
-        Running { child, output, errors }
+            .expect("chroot of coreutils")
     }
 
     /// Gives `/dev/shm` another size.

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use pacelet::xml::{Document, Element};
+use pacelet::xml::Element;
 
-use super::server::{Answer, Request};
+use super::cluster::{Answer, Request};
 
 pub const CIB: &str = concat!(
     r#"<cib crm_feature_set="3.1.0" validate-with="pacemaker-3.0" epoch="5" num_updates="1" admin_epoch="0" "#,
@@ -16,54 +16,45 @@ pub const CIB: &str = concat!(
     r#"</status></cib>"#,
 );
 
-/// How many resources the long CIB has: with it, a reply is a little shorter than 512 KiB.
-pub const MANY_RESOURCES: usize = 3_900;
-/// How many events follow a request to be told of changes: some 4 MB.
-pub const BURST: usize = 9_000;
-
 /// Answers a request of any name.
 pub fn answer(request: &Request<'_>) -> Vec<Answer> {
-    let document = Document::parse(request.text.as_bytes()).expect("a stock tool's XML");
-    let root = document.root();
-    match request.server {
-        "crmd" => controller(root, request.wants_response),
-        "attrd" => attributes(root, request.wants_response),
-        "stonith-ng" => fencer(root),
-        _ => cib(root, request.wants_response),
+    match request.channel {
+        "crmd" => controller(request.root, request.wants_response),
+        "attrd" => attributes(request.root, request.wants_response),
+        "stonith-ng" => fencer(request.root),
+        _ => cib(request.root, request.wants_response),
     }
 }
 
-/// Answers with a CIB of many resources.
-pub fn answer_at_length(request: &Request<'_>) -> Vec<Answer> {
-    let mut resources = "<resources>".to_owned();
-    for number in 0..MANY_RESOURCES {
-        let class = r#"class="ocf" provider="pacemaker" type="Dummy""#;
-        resources.push_str(&format!(
-            r#"<primitive id="resource-{number:04}" {class} description="{:032x}"/>"#,
-            number * number
-        ));
-    }
-    resources.push_str("</resources>");
+/// Answers with a CIB of so many resources, of 134 bytes each.
+pub fn answer_at_length(request: &Request<'_>, count: usize) -> Vec<Answer> {
+    let resources = resources(count);
     let lengthen = |text: String| text.replace("<resources/>", &resources);
     let lengthened = |answer| match answer {
         Answer::Response(text) => Answer::Response(lengthen(text)),
         Answer::Event(text) => Answer::Event(lengthen(text)),
+        other => other,
     };
     answer(request).into_iter().map(lengthened).collect()
 }
 
-/// Answers the CIB's clients that want to be told of changes with many, of all lengths.
-pub fn answer_with_a_burst(request: &Request<'_>) -> Vec<Answer> {
-    let mut answers = answer(request);
-    if request.text.contains("cib_op=\"cib_notify\"") && request.text.contains("cib_diff_notify") {
-        answers.extend((0..BURST).map(|number| {
-            let filler = "x".repeat(number % 800);
-            Answer::Event(format!(
-                "<notify t=\"cib_notify\" subt=\"lab\" cib_op=\"lab\" cib_rc=\"0\" n=\"{number}\" filler=\"{filler}\"/>"
-            ))
-        }));
+pub fn resources(count: usize) -> String {
+    let mut resources = "<resources>".to_owned();
+    for number in 0..count as u64 {
+        let class = r#"class="ocf" provider="pacemaker" type="Dummy""#;
+        resources.push_str(&format!(
+            r#"<primitive id="resource-{number:06}" {class} description="{:032x}"/>"#,
+            number * number
+        ));
     }
-    answers
+    resources.push_str("</resources>");
+    resources
+}
+
+/// The value to which a request sets an attribute.
+pub fn attribute_value(request: &Request<'_>) -> Option<String> {
+    let sets = request.channel == "attrd" && value(request.root, "task") == "update";
+    sets.then(|| value(request.root, "attr_value").into_owned())
 }
 
 fn value<'a>(element: Element<'a>, name: &str) -> Cow<'a, str> {
