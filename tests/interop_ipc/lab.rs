@@ -223,9 +223,11 @@ impl Lab {
         Running { child, output, errors }
     }
 
-    /// Starts a tool, and leaves to the caller what it says.
+    /// Starts a tool, and leaves to the caller what it says. Before its name variables may be set, as in a shell.
     pub fn spawn(&self, user: User, command: &[&str]) -> Child {
         let groups = user.group.map_or(String::new(), |group| group.to_string());
+        let settings = command.iter().map_while(|word| word.split_once('='));
+        let command = &command[settings.clone().count()..];
         // An emulator does not look for what it is to run.
         let (name, arguments) = command.split_first().expect("a command");
         let places = ["/usr/sbin/", "/usr/bin/", "/bin/", ""].map(|place| format!("{place}{name}"));
@@ -240,6 +242,7 @@ impl Lab {
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("LC_ALL", "C")
+            .envs(settings)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -2,7 +2,7 @@
 
 use super::cluster::{Answer, Cluster, Seen};
 use super::lab::{Lab, Tool, User};
-use super::{CIB_LONGEST, LONGEST, in_each_release, replies};
+use super::{CIB_LONGEST, LONGEST, in_each_release, replies, requests, ring_len};
 
 /// So many resources make an answer that is a little shorter than what clients of the CIB agree on…
 const FITTING: usize = 3_900;
@@ -38,6 +38,21 @@ fn a_message_that_has_to_be_compressed() {
         let cluster = Cluster::start(|request| replies::answer_at_length(request, 3 * FITTING));
         downloads(lab, &cluster, 3 * FITTING);
         cluster.finish(lab);
+    });
+}
+
+/// The same 10 MB in one piece, to who has agreed on that, as with `PCMK_ipc_buffer` in the tools' environment.
+#[test]
+fn a_message_of_10_mb_in_one_piece() {
+    in_each_release("long::a_message_of_10_mb_in_one_piece", |lab| {
+        let cluster = Cluster::start(|request| replies::answer_at_length(request, MANY));
+        let tool = lab.run(User::ROOT, &["PCMK_ipc_buffer=16777216", "cibadmin", "-Q"]);
+        assert!(tool.status.success(), "{:?} {}\n{}", tool.status, tool.errors, cluster.daemon.log());
+        assert_eq!(tool.output.matches("<primitive ").count(), MANY);
+        assert!(tool.output.len() > 10_000_000, "{} bytes", tool.output.len());
+        let seen = cluster.finish(lab);
+        let rings: Vec<_> = requests(&seen).map(|(_, _, files)| files.len).collect();
+        assert!(!rings.is_empty() && rings.iter().all(|len| *len == ring_len(16 << 20)), "{rings:?}");
     });
 }
 
