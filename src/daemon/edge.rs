@@ -203,8 +203,8 @@ impl Edge {
         self.wait_for_entropy().await;
         self.check_key();
         self.sweep().await;
-        image::forget_start();
         loop {
+            image::forget_code();
             sleep_until(&self.reactor, clock::monotonic().after(SECOND)).await;
             self.check_key();
             self.tools.expire();

@@ -2,9 +2,9 @@
 #![allow(unsafe_code)]
 
 /// Unmaps the program's own code and constants; what is used again is mapped again from the page
-/// cache, at the first touch. The kernel maps 64 KiB around each touch, so after the start nearly the whole
-/// file would count as resident, most of it for code that ran once.
-pub fn forget_start() {
+/// cache, at the first touch. The kernel maps 64 KiB around each touch, so that soon nearly the whole
+/// file would count as resident, most of it for code that seldom runs. It costs some microseconds.
+pub fn forget_code() {
     // SAFETY: the callback has the right type and uses only what it is given.
     unsafe { libc::dl_iterate_phdr(Some(unmap_code), std::ptr::null_mut()) };
 }

@@ -143,7 +143,7 @@ fn settle(read: OwnedFd) -> OwnedFd {
     }
     let read = move_to_input(read);
     close_from(INPUT + 1);
-    image::forget_start();
+    image::forget_code();
     read
 }
 
