@@ -23,10 +23,10 @@ impl CryptoRng for Counter {}
 
 impl RngCore for Counter {
     fn next_u32(&mut self) -> u32 {
-        unimplemented!()
+        rand_core::impls::next_u32_via_fill(self)
     }
     fn next_u64(&mut self) -> u64 {
-        unimplemented!()
+        rand_core::impls::next_u64_via_fill(self)
     }
     fn fill_bytes(&mut self, bytes: &mut [u8]) {
         self.0 += 1;
