@@ -1,8 +1,9 @@
 //! Agents: a request becomes a [`Command`] to run, its [`Ending`] becomes an [`Outcome`].
 //!
-//! One file per standard: `ocf` so far. Nothing here runs anything: `sys` does.
+//! One file per standard: `ocf`, `lsb`. Nothing here runs anything: `sys` does.
 #![forbid(unsafe_code)]
 
+mod lsb;
 mod ocf;
 mod outcome;
 mod output;
@@ -78,7 +79,30 @@ pub struct Agent {
     pub kind: String,
 }
 
+/// The standards of agents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standard {
+    Ocf,
+    Lsb,
+    /// Whatever starts services here.
+    Service,
+    Stonith,
+    /// Among others `upstart` and `nagios`, which the cluster's version 3 does not know any more.
+    Unknown,
+}
+
 impl Agent {
+    fn standard(&self) -> Standard {
+        let all = [
+            ("ocf", Standard::Ocf),
+            ("lsb", Standard::Lsb),
+            ("service", Standard::Service),
+            ("stonith", Standard::Stonith),
+        ];
+        let found = all.into_iter().find(|(name, _)| self.class.eq_ignore_ascii_case(name));
+        found.map_or(Standard::Unknown, |(_, standard)| standard)
+    }
+
     /// Whether both name the same agent: the rule by which a repeated registration is ignored
     /// (executor-api.md section 3.1).
     pub fn same(&self, other: &Self) -> bool {
@@ -129,31 +153,48 @@ pub enum Plan {
 impl Call<'_> {
     /// What to run for this call (executor-semantics.md sections 6.1, 6.3 and 10).
     pub fn plan(&self, place: &Place) -> Plan {
-        if self.agent.class.eq_ignore_ascii_case("ocf") {
-            return ocf::plan(self, place);
+        match self.agent.standard() {
+            Standard::Ocf => ocf::plan(self, place),
+            Standard::Lsb | Standard::Service => lsb::plan(self),
+            Standard::Stonith => Plan::Known(Outcome::no_fencer(self.is_probe())),
+            Standard::Unknown => Plan::Known(Outcome::not_installed(&self.agent.kind)),
         }
-        if self.agent.class.eq_ignore_ascii_case("stonith") {
-            return Plan::Known(Outcome::no_fencer(self.is_probe()));
-        }
-        Plan::Known(Outcome::not_installed(&self.agent.kind))
     }
 
     /// What the end of its child means (executor-semantics.md section 5).
     ///
     /// `timeout` is in milliseconds and only named in the reason; `timed_out` says that the child was killed for it.
     pub fn outcome(&self, ending: Ending, timed_out: bool, timeout: u32, stderr: &Output) -> Outcome {
+        let is_script = self.agent.standard() != Standard::Ocf;
         match ending {
+            Ending::Exited(code) if is_script => Outcome::done(lsb::result(self.is_status(), code), None),
             Ending::Exited(code) => {
                 Outcome::done(ocf::result(code), stderr.last_after(ocf::EXIT_REASON_PREFIX))
             }
             Ending::Signalled(_) if timed_out => Outcome::timed_out(timeout, None),
             Ending::Signalled(signal) => Outcome::signalled(signal),
-            Ending::NotRun(step, errno) => Outcome::not_run(&self.agent.kind, step, errno),
+            Ending::NotRun(step, errno) => {
+                let path = if is_script { lsb::path(&self.agent.kind) } else { None };
+                Outcome::not_run(path.as_deref().unwrap_or(&self.agent.kind), step, errno)
+            }
         }
+    }
+
+    /// Of what stands outside the standard `ocf` it is the same action under two names.
+    fn is_status(&self) -> bool {
+        ["monitor", "status"].iter().any(|name| self.action.eq_ignore_ascii_case(name))
     }
 
     /// A monitor that is not recurring.
     fn is_probe(&self) -> bool {
         self.interval == 0 && self.action.eq_ignore_ascii_case("monitor")
     }
+}
+
+/// The longest name that may become a part of a path: what Linux file systems allow.
+const NAME_LIMIT: usize = 255;
+
+/// Whether a name may become a part of a path, and one only.
+fn is_path_part(name: &str) -> bool {
+    !name.is_empty() && name.len() <= NAME_LIMIT && name != "." && name != ".." && !name.contains(['/', '\0'])
 }

@@ -3,13 +3,10 @@
 
 use std::ffi::CString;
 
-use super::{Call, Command, Outcome, Place, Plan};
+use super::{Call, Command, Outcome, Place, Plan, is_path_part};
 
 /// What an agent writes before the reason of its exit status. The last one on standard error counts.
 pub(super) const EXIT_REASON_PREFIX: &[u8] = b"ocf-exit-reason:";
-
-/// The longest name that may become a part of a path: what Linux file systems allow.
-const NAME_LIMIT: usize = 255;
 
 pub(super) fn plan(call: &Call<'_>, place: &Place) -> Plan {
     let agent = call.agent;
@@ -62,10 +59,6 @@ fn environment(call: &Call<'_>, provider: &str, place: &Place) -> Option<Vec<CSt
     all.push(concat(&[b"OCF_RESOURCE_TYPE=", call.agent.kind.as_bytes()])?);
     all.push(concat(&[b"OCF_RESOURCE_PROVIDER=", provider.as_bytes()])?);
     Some(all)
-}
-
-fn is_path_part(name: &str) -> bool {
-    !name.is_empty() && name.len() <= NAME_LIMIT && name != "." && name != ".." && !name.contains(['/', '\0'])
 }
 
 fn concat(parts: &[&[u8]]) -> Option<CString> {

@@ -62,9 +62,9 @@ const EINVAL: i32 = 22;
 impl Outcome {
     pub(crate) const OK: u8 = 0;
     pub(crate) const GENERIC_ERROR: u8 = 1;
-    const INSUFFICIENT_PRIVILEGES: u8 = 4;
-    const NOT_INSTALLED: u8 = 5;
-    const NOT_RUNNING: u8 = 7;
+    pub(super) const INSUFFICIENT_PRIVILEGES: u8 = 4;
+    pub(super) const NOT_INSTALLED: u8 = 5;
+    pub(super) const NOT_RUNNING: u8 = 7;
 
     pub(super) fn done(rc: u8, reason: Option<String>) -> Self {
         Self { rc, status: Status::Done, reason, ran: true }
