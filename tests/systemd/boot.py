@@ -1,18 +1,22 @@
 #!/usr/bin/env python3
 """Boots a real systemd as the first process of namespaces of its own.
 
-    boot.py [UNIT-FILE...]
+    boot.py [--layers DIRECTORY:...] [--inner DIRECTORY:...] [--life SECONDS] [UNIT-FILE...]
 
-Each UNIT-FILE is copied to /etc/systemd/system inside. Once the system bus answers, a line `ready PID`
-is printed: PID is systemd's, and /proc/PID/root/run/dbus/system_bus_socket is the bus. All ends when
-standard input is closed, after LIFE_SECONDS, or when this program ends in whatever way: what it makes
-are processes and mounts in its own namespaces, and one cgroup, which it removes (or the next run does,
-if this one was killed).
+--layers  the root, topmost first; default: a Debian root with systemd, made now if there is none
+--inner   another root, at /inner
+--life    when it is to end at the latest
+
+No root is written to. Each UNIT-FILE is copied to /etc/systemd/system inside. Once the system bus answers, a line
+`ready PID` is printed: PID is systemd's, and /proc/PID/root/run/dbus/system_bus_socket is the bus. All ends when
+standard input is closed, after its life, or when this program ends in whatever way: what it makes are processes
+and mounts in its own namespaces, and one cgroup, which it removes (or the next run does, if this one was killed).
 
 Exit status: 0 ended as asked; 1 failed, why is on standard error; 77 not possible here, the last line
 of standard output says why.
 """
 
+import argparse
 import ctypes
 import errno
 import os
@@ -40,7 +44,8 @@ PR_SET_PDEATHSIG, PR_CAPBSET_DROP = 1, 24
 CAP_SYS_MODULE, CAP_SYS_RAWIO, CAP_SYS_TIME, CAP_MKNOD, CAP_SYSLOG = 16, 17, 25, 27, 34
 
 SUITE = "trixie"
-BOOT_SECONDS = 30
+# On a machine that is busy with several of them.
+BOOT_SECONDS = 90
 LIFE_SECONDS = 300
 CGROUP_PREFIX = "pacelet-systemd-"
 BUS = "run/dbus/system_bus_socket"
@@ -104,16 +109,28 @@ def sweep(parent):
             remove_cgroup(path)
 
 
-def build(root, units):
+def overlay(layers, target, name):
+    """Lays a root whose changes are kept in memory over read-only layers, which are descriptors."""
+    for part in ("upper", "work"):
+        os.makedirs(f"/mnt/{name}/{part}")
+    lower = ":".join(f"/proc/self/fd/{layer}" for layer in layers)
+    mount("overlay", target, "overlay", 0, f"lowerdir={lower},upperdir=/mnt/{name}/upper,workdir=/mnt/{name}/work")
+    for layer in layers:
+        os.close(layer)
+
+
+def build(tree, units):
     """Makes the file tree of the new system below /mnt and enters it."""
     mount(None, "/", None, MS_REC | MS_PRIVATE)
-    root = os.open(root, os.O_PATH)
+    # By descriptor: what is mounted on /mnt may hide them.
+    layers, inner = ([os.open(path, os.O_PATH) for path in paths] for paths in tree)
     mount("tmpfs", "/mnt", "tmpfs", 0, "mode=0755,size=256m")
-    for name in ("upper", "work", "new"):
-        os.mkdir(f"/mnt/{name}")
-    mount("overlay", "/mnt/new", "overlay", 0, f"lowerdir=/proc/self/fd/{root},upperdir=/mnt/upper,workdir=/mnt/work")
-    os.close(root)
+    os.mkdir("/mnt/new")
+    overlay(layers, "/mnt/new", "root")
     os.chdir("/mnt/new")
+    if inner:
+        os.mkdir("inner")
+        overlay(inner, "inner", "inner")
 
     mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     # The kernel's settings are in no namespace: systemd must not change this machine's.
@@ -141,10 +158,10 @@ def build(root, units):
     socket.sethostname("pacelet-systemd")
 
 
-def become_systemd(root, units, log):
+def become_systemd(tree, units, log):
     die_with_parent()
     os.setsid()
-    build(root, units)
+    build(tree, units)
     for capability in (CAP_SYS_MODULE, CAP_SYS_RAWIO, CAP_SYS_TIME, CAP_MKNOD, CAP_SYSLOG):
         check(LIBC.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0), "dropping a capability")
     quiet = os.open("/dev/null", os.O_RDONLY)
@@ -156,7 +173,7 @@ def become_systemd(root, units, log):
     os.execve("/usr/lib/systemd/systemd", ["systemd", *arguments], environment)
 
 
-def start(root, units, cgroup, log):
+def start(tree, units, cgroup, log):
     """Starts systemd; returns its pid, and that of its parent, which ends right after it."""
     # Not inherited by systemd: the pipe's end says that it was executed, or what kept it from that.
     read, write = os.pipe()
@@ -169,7 +186,7 @@ def start(root, units, cgroup, log):
             check(LIBC.unshare(everything), "unshare")
             child = os.fork()
             if child == 0:
-                become_systemd(root, units, log)
+                become_systemd(tree, units, log)
             os.write(write, b"%d\n" % child)
             os.close(write)
             os.waitpid(child, 0)
@@ -225,14 +242,14 @@ def await_end_of_input(parent):
     return False
 
 
-def run(root, units):
+def run(tree, units):
     own = own_cgroup()
     sweep(own)
     cgroup = own / f"{CGROUP_PREFIX}{os.getpid()}"
     cgroup.mkdir()
     try:
         log = os.memfd_create("log")
-        pid, parent = start(root, units, cgroup, log)
+        pid, parent = start(tree, units, cgroup, log)
         try:
             if not await_bus(pid, parent):
                 os.lseek(log, 0, os.SEEK_SET)
@@ -259,18 +276,31 @@ def say(text):
 
 
 def main():
-    units = {path.name: path.read_bytes() for path in map(pathlib.Path, sys.argv[1:])}
+    options = arguments()
+    units = {path.name: path.read_bytes() for path in options.units}
     try:
         machine.check()
-        root = roots.prepare(SUITE, say, roots.SYSTEMD)
-        machine.end_in_time(LIFE_SECONDS)
-        return run(root.path, units)
+        layers = options.layers or [roots.prepare(SUITE, say, roots.SYSTEMD).path]
+        machine.end_in_time(options.life)
+        return run((layers, options.inner), units)
     except (Unavailable, PermissionError) as reason:
         print(reason)
         return 77
     except Trouble as trouble:
         say(trouble)
         return 1
+
+
+def arguments():
+    def paths(text):
+        return text.split(":")
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--layers", type=paths)
+    parser.add_argument("--inner", type=paths, default=[])
+    parser.add_argument("--life", type=int, default=LIFE_SECONDS)
+    parser.add_argument("units", nargs="*", type=pathlib.Path)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -9,23 +9,35 @@ import sys
 import time
 from pathlib import Path
 
-from .trouble import Trouble
+from .trouble import Trouble, Unavailable
 from .waiting import POLL_SECONDS, until
 
-READY_LIMIT_SECONDS = 30
 END_LIMIT_SECONDS = 10
 RUN_LIMIT_SECONDS = 60
 ENVIRONMENT = {
     "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/root", "TZ": "UTC",
 }
+# The exit status of what says that this machine cannot have such a node.
+NOT_HERE = 77
 INIT = Path(__file__).with_name("init.py")
 
 
 class Node:
     """A node: start it, run commands and processes in it, read its files, end it."""
 
+    READY_LIMIT_SECONDS = 30
+
     def __init__(self, name, layers, directory):
         """`layers`: directories of the root, topmost first; `directory`: the node's own, on the host."""
+        self._enter(name, directory, [
+            "unshare", "--mount", "--pid", "--uts", "--ipc", "--net", "--fork", "--kill-child",
+            sys.executable, INIT, name, directory, ":".join(map(str, layers))])
+        # What the host's /proc puts before paths of files that the node's processes have open.
+        self.prefix = str(directory / "memory/root")
+        self.run(["ip", "link", "set", "lo", "up"])
+
+    def _enter(self, name, directory, words):
+        """Starts what makes the node and holds it as long as its standard input is open."""
         self.name = name
         self.directory = directory
         (directory / "memory").mkdir(parents=True)
@@ -35,25 +47,23 @@ class Node:
         self.environment = {}
         self._processes = []
         with open(directory / "init.log", "w") as log:
-            self._init = subprocess.Popen(
-                ["unshare", "--mount", "--pid", "--uts", "--ipc", "--net", "--fork", "--kill-child",
-                 sys.executable, str(INIT), name, str(directory), ":".join(map(str, layers))],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True,
-            )
+            self._init = subprocess.Popen(list(map(str, words)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                                          start_new_session=True)
         self.pid = self._await_ready()
         self.root = Path(f"/proc/{self.pid}/root")
-        # What the host's /proc puts before paths of files that the node's processes have open.
-        self.prefix = str(directory / "memory/root")
-        self.run(["ip", "link", "set", "lo", "up"])
 
     def _await_ready(self):
-        readable, _, _ = select.select([self._init.stdout], [], [], READY_LIMIT_SECONDS)
-        if not readable or self._init.stdout.readline() != b"ready\n":
+        """The first process's id: it is told, or that process is the child of the one that was started."""
+        readable, _, _ = select.select([self._init.stdout], [], [], self.READY_LIMIT_SECONDS)
+        line = self._init.stdout.readline().decode() if readable else f"no word within {self.READY_LIMIT_SECONDS} s"
+        said = line.split()
+        if said[:1] != ["ready"]:
             self.end()
             reason = (self.directory / "init.log").read_text(errors="replace").strip()
-            raise Trouble(f"node {self.name} did not come up in its namespaces: {reason or 'no word within 30 s'}\n"
+            refused = Unavailable if self._init.returncode == NOT_HERE else Trouble
+            raise refused(f"node {self.name} did not come up in its namespaces: {reason or line.strip()}\n"
                           "  (the lab needs root, overlayfs and the right to make namespaces)")
-        return child_of(self._init.pid)
+        return int(said[1]) if said[1:] else child_of(self._init.pid)
 
     def command(self, words):
         """The host's command line that runs `words` inside the node."""

@@ -19,9 +19,9 @@ class Report:
         self.passed = self.failed = self.skipped = 0
 
     @contextmanager
-    def check(self, name):
-        """One check: passes when its body ends, fails when the body raises."""
-        begun = time.monotonic()
+    def check(self, name, begun=None):
+        """One check: passes when its body ends, fails when the body raises. It may have `begun` before."""
+        begun = begun or time.monotonic()
         try:
             yield
         except (AssertionError, Late, Trouble) as reason:

@@ -15,7 +15,7 @@ import os
 import shutil
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .apt import KEYRING, Archive
@@ -49,6 +49,10 @@ CLUSTER = Recipe(
     "pacemaker-remote",
     ("pacemaker", "corosync", "libgnutls30t64", "libgnutls30"),
 )
+# Such a node with systemd as its first process, and the same with Pacemaker's own suite.
+BOOTED = replace(CLUSTER, directory="booted", size="0.6 GB", packages=(*CLUSTER.packages, "dbus", "python3-systemd", "systemd"),
+                 told=("pacemaker", "resource-agents", "systemd"))
+SUITE = replace(BOOTED, directory="suite", packages=(*BOOTED.packages, "pacemaker-cts"), told=("pacemaker-cts", *BOOTED.told))
 SYSTEMD = Recipe("systemd", "0.3 GB", ("dbus", "systemd"), None, ("systemd", "dbus"))
 GNUTLS = Recipe("gnutls", "0.3 GB", ("gnutls-bin",), None, ("gnutls-bin",))
 TOOLS = Recipe("tools", "0.4 GB", ("pacemaker-cli-utils",), "pacemaker-remote", ("pacemaker-cli-utils", "libqb100"))
