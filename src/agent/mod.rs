@@ -1,6 +1,7 @@
 //! Agents: a request becomes a [`Command`] to run, its [`Ending`] becomes an [`Outcome`].
 //!
-//! One file per standard: `ocf`, `lsb`. Nothing here runs anything: `sys` does.
+//! One file per standard: `ocf`, `lsb`, `systemd`; `service` is one of the last two, and which of them is found out
+//! anew for each run. Nothing here runs anything: `sys` does, and systemd.
 #![forbid(unsafe_code)]
 
 mod lsb;
@@ -8,14 +9,16 @@ mod ocf;
 mod outcome;
 mod output;
 mod parameters;
+mod systemd;
 
 use std::ffi::CString;
 
 pub use self::outcome::{Outcome, Status, duration};
 pub use self::output::Output;
 pub use self::parameters::{InvalidParameter, Parameters};
+pub use self::systemd::{DropIn, Todo, Unit};
 
-/// A child process, numbered by the executor: never used twice.
+/// A child process, or what systemd does in the place of one; numbered by the executor: never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChildId(pub u64);
 
@@ -86,6 +89,7 @@ enum Standard {
     Lsb,
     /// Whatever starts services here.
     Service,
+    Systemd,
     Stonith,
     /// Among others `upstart` and `nagios`, which the cluster's version 3 does not know any more.
     Unknown,
@@ -97,6 +101,7 @@ impl Agent {
             ("ocf", Standard::Ocf),
             ("lsb", Standard::Lsb),
             ("service", Standard::Service),
+            ("systemd", Standard::Systemd),
             ("stonith", Standard::Stonith),
         ];
         let found = all.into_iter().find(|(name, _)| self.class.eq_ignore_ascii_case(name));
@@ -144,8 +149,10 @@ pub struct Place {
 /// What a call comes to before anything was run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// Run this; then ask [`Call::outcome`].
+    /// Run this; then ask [`Call::second`], and if that has nothing, [`Call::outcome`].
     Run(Command),
+    /// Let systemd do this, which comes to an outcome of its own.
+    Ask(Box<Unit>),
     /// The result is known without running anything.
     Known(Outcome),
 }
@@ -156,9 +163,27 @@ impl Call<'_> {
         match self.agent.standard() {
             Standard::Ocf => ocf::plan(self, place),
             Standard::Lsb | Standard::Service => lsb::plan(self),
+            Standard::Systemd => systemd::plan(self, None),
             Standard::Stonith => Plan::Known(Outcome::no_fencer(self.is_probe())),
             Standard::Unknown => Plan::Known(Outcome::not_installed(&self.agent.kind)),
         }
+    }
+
+    /// What to do after a child that ended so, if that was not all: what is no script may be a unit (section 6.1).
+    pub fn second(&self, ending: Ending) -> Option<Plan> {
+        let Ending::NotRun(Step::Lookup, _) = ending else { return None };
+        let is_open = self.agent.standard() == Standard::Service;
+        is_open.then(|| systemd::plan(self, Some(self.outcome(ending, false, 0, &Output::default()))))
+    }
+
+    /// The same for a unit that is known to exist, once more.
+    pub fn again(&self) -> Plan {
+        systemd::plan(self, None)
+    }
+
+    /// Whether it asks for a unit's state once, and so is to wait for a state that lasts.
+    pub(crate) fn waits_for_state(&self) -> bool {
+        self.interval == 0 && self.is_status()
     }
 
     /// What the end of its child means (executor-semantics.md section 5).

@@ -9,6 +9,8 @@ use crate::trial::{self, Mutant};
 /// Whether and why not an action was executed: `lrmd_exec_op_status`. Values from executor-api.md section 4.3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
+    /// It is not known yet: the unit is being started or stopped.
+    Pending = -1,
     /// The agent ran; its result counts.
     Done = 0,
     /// Cancelled before it ended.
@@ -27,6 +29,7 @@ impl Status {
     /// The words administrators know from the logs.
     pub const fn text(self) -> &'static str {
         match self {
+            Self::Pending => "pending",
             Self::Done => "complete",
             Self::Cancelled => "Cancelled",
             Self::Timeout => "Timed Out",
@@ -40,13 +43,13 @@ impl Status {
 /// The result of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// The OCF result code, 0 to 9, 190 or 191: `lrmd_exec_rc`.
+    /// The OCF result code, 0 to 9, 190, 191, or 193 with [`Status::Pending`]: `lrmd_exec_rc`.
     pub rc: u8,
     /// Whether it was executed.
     pub status: Status,
     /// Why, for people.
     pub reason: Option<String>,
-    /// Whether a program was started: only then its end may count as a change of result.
+    /// Whether a program was started, or systemd asked: only then its end may count as a change of result.
     pub ran: bool,
 }
 
@@ -62,9 +65,11 @@ const EINVAL: i32 = 22;
 impl Outcome {
     pub(crate) const OK: u8 = 0;
     pub(crate) const GENERIC_ERROR: u8 = 1;
+    pub(super) const UNIMPLEMENTED: u8 = 3;
     pub(super) const INSUFFICIENT_PRIVILEGES: u8 = 4;
     pub(super) const NOT_INSTALLED: u8 = 5;
     pub(super) const NOT_RUNNING: u8 = 7;
+    pub(super) const UNKNOWN: u8 = 193;
 
     pub(super) fn done(rc: u8, reason: Option<String>) -> Self {
         Self { rc, status: Status::Done, reason, ran: true }
@@ -82,6 +87,23 @@ impl Outcome {
             reason.extend([": ", text]);
         }
         Self { rc: Self::GENERIC_ERROR, status: Status::Timeout, reason: Some(reason), ran: true }
+    }
+
+    /// A unit that is being started or stopped, for longer than that may take.
+    pub(crate) fn never_settled() -> Self {
+        let reason = "Investigate reason for timeout, and adjust configured operation timeout if necessary";
+        let reason = Some(reason.to_owned());
+        Self { rc: Self::GENERIC_ERROR, status: Status::Timeout, reason, ran: true }
+    }
+
+    /// systemd could not be asked, or need not be.
+    pub(super) fn unasked(rc: u8, reason: String) -> Self {
+        Self { rc, status: Status::Error, reason: Some(reason), ran: false }
+    }
+
+    /// The result code for an error of the daemon's own.
+    pub(super) fn refused(errno: i32) -> u8 {
+        if matches!(errno, EACCES | EPERM) { Self::INSUFFICIENT_PRIVILEGES } else { Self::GENERIC_ERROR }
     }
 
     pub(super) fn signalled(signal: i32) -> Self {

@@ -191,11 +191,23 @@ impl Core {
         self.broadcast(remote::new_client(), now);
     }
 
-    /// Carries out what the executor wants done.
+    /// Carries out what the executor wants done, and hands on what systemd has done for it.
     pub(super) fn carry_out(&mut self, now: Now) {
+        loop {
+            self.act(now);
+            self.effects.append(self.units.effects());
+            let Some((child, outcome, output)) = self.units.poll() else { return };
+            self.executor.answered(child, outcome, output.as_bytes(), now);
+            self.executor.dispatch(now);
+        }
+    }
+
+    fn act(&mut self, now: Now) {
         while let Some(action) = self.executor.poll() {
             match action {
                 Action::Spawn(child, command) => self.effects.push_back(Effect::Spawn(child, command)),
+                Action::Ask { child, unit, timeout } => self.units.ask(child, unit, timeout, now.mono),
+                Action::Forget(child) => self.units.forget(child),
                 Action::Kill { child, group } => self.effects.push_back(Effect::Kill { child, group }),
                 Action::Examine(child) => self.effects.push_back(Effect::Examine(child)),
                 Action::Log(line) => self.effects.push_back(Effect::Log(line)),

@@ -27,6 +27,8 @@ const DEFAULT_PORT: u16 = 3121;
 const DEFAULT_KEY: &str = "/etc/pacemaker/authkey";
 /// Where agents live if nothing else is said.
 const DEFAULT_OCF_ROOT: &str = "/usr/lib/ocf";
+/// Where the system bus is if nothing else is said.
+const DEFAULT_BUS: &[u8] = b"/run/dbus/system_bus_socket";
 /// Where stock writes its log if nothing else is said. On a machine without the directory nobody wants it.
 const DEFAULT_LOG: &str = "/var/log/pacemaker/pacemaker.log";
 /// The directory of that.
@@ -92,6 +94,8 @@ pub struct Config {
     pub settings: Settings,
     /// Where tools look for sockets that are files; `None`: they are abstract.
     pub socket_directory: Option<PathBuf>,
+    /// Where the system bus is.
+    pub bus: PathBuf,
     /// The host name or address to listen on, `None` for all.
     pub host: Option<String>,
     /// The port to listen on.
@@ -169,6 +173,7 @@ impl Config {
                 tools: reader.tools(machine),
             },
             socket_directory: reader.socket_directory(machine),
+            bus: reader.bus(),
             host: reader.text("remote_address"),
             port: reader.port(),
             key: reader.key(),
@@ -259,6 +264,15 @@ impl Reader {
     fn key(&self) -> CString {
         let value = self.option("authkey_location").unwrap_or(DEFAULT_KEY.as_bytes());
         c_string(value.to_vec())
+    }
+
+    /// The first address that is a file: other ones are not for this machine's bus.
+    fn bus(&self) -> PathBuf {
+        let value = self.environment.get(&OsString::from("DBUS_SYSTEM_BUS_ADDRESS"));
+        let mut addresses =
+            value.map_or(&b""[..], |value| value.as_bytes()).split(|byte| b";,".contains(byte));
+        let path = addresses.find_map(|address| address.strip_prefix(b"unix:path="));
+        OsStr::from_bytes(path.unwrap_or(DEFAULT_BUS)).into()
     }
 
     /// `None` for no syslog.

@@ -24,6 +24,7 @@ use super::cluster::end_line;
 use super::names::Names;
 use super::port::{Obstacle, PATIENCE, Port};
 use super::shutdown::Shutdown;
+use super::units::{BusEffect, BusEvent, Units};
 
 /// For how many effects the queue keeps room while it is empty.
 const EFFECTS_KEPT: usize = 16;
@@ -117,6 +118,8 @@ pub enum Event<'a> {
         /// The function of the kernel in which it waits, if that can be told: a name in ASCII.
         place: Option<&'a str>,
     },
+    /// Something of the system bus.
+    Bus(BusEvent<'a>),
     /// Tools can connect to a name: [`Effect::Serve`] was carried out.
     Serving(Name),
     /// A name could not be had.
@@ -193,6 +196,8 @@ pub enum Effect {
     /// A child was killed and has not been reaped for long: tell by [`Event::Examined`] what keeps it. If it
     /// has ended meanwhile, [`Event::Ended`] tells that instead.
     Examine(ChildId),
+    /// Something for the system bus.
+    Bus(BusEffect),
     /// Let tools connect to a name; what came of it is told by [`Event::Serving`] or [`Event::ServeFailed`].
     Serve(Name),
     /// Do something with a tool's connection. What it wants is at [`Core::tool_outgoing`] and [`Core::wants_request`]; what
@@ -221,6 +226,7 @@ pub(super) struct Closing {
 pub struct Core {
     pub(super) settings: Settings,
     pub(super) executor: Executor,
+    pub(super) units: Units,
     pub(super) proxy: Proxy,
     /// Tools that are clients of the executor and have sent something.
     pub(super) locals: BTreeSet<ToolId>,
@@ -250,6 +256,7 @@ impl Core {
     pub fn new(settings: Settings) -> Self {
         Self {
             executor: Executor::new(settings.place.clone()),
+            units: Units::default(),
             proxy: Proxy::new(settings.tools.unwrap_or_default()),
             locals: BTreeSet::new(),
             settings,
@@ -301,6 +308,7 @@ impl Core {
             Event::Output { child, stream, bytes } => self.executor.output(child, stream, bytes),
             Event::Ended { child, ending } => self.executor.ended(child, ending, now),
             Event::Examined { child, place } => self.executor.examined(child, place, now),
+            Event::Bus(event) => self.units.handle(event, now),
             Event::Serving(name) => self.name_served(name),
             Event::ServeFailed { name, reason, taken } => self.name_refused(name, &reason, taken, now),
             Event::ToolAsks { tool, name, client, longest } => {
@@ -348,7 +356,7 @@ impl Core {
         let connections = self.connections.values().filter_map(|connection| connection.deadline());
         let own = self.port.deadline().into_iter().chain(self.names.deadline());
         let own = own.chain(self.shutdown.deadline()).chain(self.proxy.deadline());
-        connections.chain(self.executor.deadline()).chain(own).min()
+        connections.chain(self.executor.deadline()).chain(self.units.deadline()).chain(own).min()
     }
 
     /// Whether a big message, of a cluster or a tool, has been looked at in part only: [`Event::Resume`] is due as soon
@@ -362,6 +370,11 @@ impl Core {
         let closing = self.closing.get(&conn).map(|closing| &closing.connection);
         let connection = self.connections.get(&conn).or(closing);
         connection.map_or(&[], |connection| connection.outgoing())
+    }
+
+    /// The bytes that wait for the system bus's socket.
+    pub fn bus_outgoing(&self) -> &[u8] {
+        self.units.outgoing()
     }
 
     /// The next message for a tool's ring.
@@ -444,6 +457,7 @@ impl Core {
 
     fn wake(&mut self, now: Now) {
         self.executor.wake(now);
+        self.units.wake(now.mono);
         self.proxy.wake(now.mono);
         let overdue: Vec<_> = self
             .connections

@@ -1,6 +1,6 @@
 //! Turns descriptors into events and effects into system calls.
 //!
-//! One short task for each listener, connection, child and tool, for signals and for the deadline. Each tells [`Core`] what has happened and then calls [`Edge::pump`], which carries out
+//! One short task for each listener, connection, child and tool, for the system bus, for signals and for the deadline. Each tells [`Core`] what has happened and then calls [`Edge::pump`], which carries out
 //! all effects at once: most replies leave in the same turn of the loop in which their requests came.
 //! Nothing is decided here, but for how long to wait before something that failed for lack of
 //! room is tried again.
@@ -8,6 +8,7 @@
 //! Tasks share [`Edge`] behind an [`Rc`], and its parts behind `RefCell`s that are borrowed for
 //! one call only: never across an `.await`, and [`Edge::carry_out`] never calls [`Edge::pump`].
 
+mod bus;
 mod children;
 mod tools;
 
@@ -40,6 +41,7 @@ use super::core::{Core, Effect, Event, ExitCode};
 use super::key::KeyFile;
 use super::log::Log;
 use super::port::Obstacle;
+use bus::Bus;
 pub use tools::SHARED_MEMORY;
 use tools::Tools;
 
@@ -85,6 +87,7 @@ pub struct Edge {
     host: Result<Host, String>,
     accepting: RefCell<Option<Task<()>>>,
     tools: Tools,
+    bus: Bus,
     key: RefCell<KeyFile>,
     exit: Cell<Option<ExitCode>>,
 }
@@ -104,6 +107,8 @@ pub struct Parts {
     pub host: Result<Host, String>,
     /// Where tools look for sockets that are files; `None`: they are abstract.
     pub socket_directory: Option<PathBuf>,
+    /// Where the system bus is.
+    pub bus: PathBuf,
     /// The key file.
     pub key: KeyFile,
     /// See [`socket::Connection::new`].
@@ -130,6 +135,7 @@ impl Edge {
             host: parts.host,
             accepting: RefCell::default(),
             tools: Tools::new(parts.socket_directory),
+            bus: Bus::new(parts.bus),
             key: RefCell::new(parts.key),
             exit: Cell::new(None),
         })
@@ -188,6 +194,7 @@ impl Edge {
                 }
             }
             Effect::Examine(child) => self.examine(child),
+            Effect::Bus(effect) => self.bus(effect),
             Effect::Serve(name) => self.serve_tools(name),
             Effect::Tool(errand) => self.do_errand(errand),
             Effect::Log(line) => self.log(&line),

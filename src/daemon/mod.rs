@@ -17,8 +17,10 @@ mod requests;
 mod run;
 mod settings_file;
 mod shutdown;
+mod units;
 
 pub use self::core::{Core, Effect, Event, ExitCode, Settings};
 pub use self::log_file::main as write_log_files;
 pub use self::port::Obstacle;
 pub use self::run::{VERSION, main};
+pub use self::units::{BusEffect, BusEvent};

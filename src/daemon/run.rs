@@ -131,6 +131,7 @@ fn start(config: Config) -> u8 {
         children,
         host,
         socket_directory: config.socket_directory,
+        bus: config.bus,
         key: KeyFile::new(config.key),
         user_timeout_millis: config.user_timeout_millis,
     });

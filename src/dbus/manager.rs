@@ -45,7 +45,7 @@ pub struct Manager {
 
 #[derive(Debug)]
 struct Requests {
-    running: BTreeMap<RequestId, Running>,
+    running: BTreeMap<RequestId, Box<Running>>,
     done: VecDeque<Done>,
     /// Ends of jobs that no request runs, the oldest first.
     ends: VecDeque<(Box<str>, JobResult)>,
@@ -89,6 +89,11 @@ impl Manager {
         Self { connection, usable_by, requests }
     }
 
+    /// Whether the bus has let us in, and is to tell us of jobs.
+    pub const fn is_usable(&self) -> bool {
+        self.requests.match_rule.is_none()
+    }
+
     /// Makes a request that fails if it is not done by `deadline`.
     pub fn ask(&mut self, id: RequestId, request: Request<'_>, deadline: Instant) {
         if self.requests.running.len() >= REQUESTS_MAX {
@@ -102,12 +107,14 @@ impl Manager {
             self.requests.subscription = Subscription::Asked(systemd::subscribe(&mut self.connection));
         }
         let stage = Stage::Asked(request.call(&mut self.connection));
-        self.requests.running.insert(id, Running { question, stage, deadline });
+        self.requests.running.insert(id, Box::new(Running { question, stage, deadline }));
     }
 
     /// Says that nobody waits for this request any more; what it began goes on.
     pub fn forget(&mut self, id: RequestId) {
-        if let Some(Running { stage: Stage::Asked(serial), .. }) = self.requests.remove(id) {
+        if let Some(running) = self.requests.remove(id)
+            && let Stage::Asked(serial) = running.stage
+        {
             self.connection.forget(serial);
         }
     }
@@ -149,7 +156,7 @@ impl Manager {
 
     /// The socket was closed: all requests fail.
     pub fn lost(&mut self) {
-        for id in std::mem::take(&mut self.requests.running).into_keys() {
+        while let Some((id, _)) = self.requests.running.pop_first() {
             self.requests.tell(id, Err(Failure::Lost));
         }
     }
@@ -238,7 +245,7 @@ impl Requests {
         self.done.push_back(Done { id, result });
     }
 
-    fn remove(&mut self, id: RequestId) -> Option<Running> {
+    fn remove(&mut self, id: RequestId) -> Option<Box<Running>> {
         let removed = self.running.remove(&id);
         self.drop_ends();
         removed

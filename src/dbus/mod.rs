@@ -25,6 +25,6 @@ pub mod signature;
 pub mod systemd;
 
 #[cfg(test)]
-mod peer;
+pub(crate) mod peer;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;

@@ -12,6 +12,8 @@ pub const UNIT_NAME_MAX: usize = 255;
 pub const PATH_MAX: usize = 1024;
 /// The longest state or result that is kept, in bytes; systemd's have up to 12.
 pub const WORD_MAX: usize = 32;
+/// How much of a unit's description is kept, in bytes.
+pub const DESCRIPTION_MAX: usize = 1024;
 
 const MANAGER: Call<'_> = Call {
     destination: "org.freedesktop.systemd1",
@@ -35,7 +37,7 @@ pub struct RequestId(pub u64);
 pub struct UnitPath(pub(super) Box<str>);
 
 /// What to ask of the manager. Unit names are whole, with their type: 1 to [`UNIT_NAME_MAX`] bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request<'a> {
     /// Load a unit's files, if need be, and tell its path; a unit without files has one, too.
     Load(&'a str),
@@ -43,6 +45,8 @@ pub enum Request<'a> {
     ActiveState(&'a UnitPath),
     /// Whether a unit's files could be loaded.
     LoadState(&'a UnitPath),
+    /// What people are told of a unit.
+    Description(&'a UnitPath),
     /// Read all unit files again. What is asked after this is answered after it.
     Reload,
     /// Start a unit and what it needs; jobs in the way are replaced.
@@ -62,6 +66,8 @@ pub enum Reply {
     ActiveState(ActiveState),
     /// To [`Request::LoadState`].
     LoadState(LoadState),
+    /// To [`Request::Description`].
+    Description(Box<str>),
     /// To [`Request::Reload`].
     Reloaded,
     /// To [`Request::Start`], [`Stop`](Request::Stop) and [`Restart`](Request::Restart), once the job has ended.
@@ -154,7 +160,13 @@ impl<'a> Request<'a> {
             Self::Restart(unit) => call("RestartUnit", &[unit, "replace"]),
             Self::ActiveState(unit) => property(connection, unit, "ActiveState"),
             Self::LoadState(unit) => property(connection, unit, "LoadState"),
+            Self::Description(unit) => property(connection, unit, "Description"),
         }
+    }
+
+    /// Whether it queues a job, whose end is waited for.
+    pub fn is_job(self) -> bool {
+        self.question() == Question::Job
     }
 
     pub(super) const fn question(self) -> Question {
@@ -162,6 +174,7 @@ impl<'a> Request<'a> {
             Self::Load(_) => Question::Load,
             Self::ActiveState(_) => Question::ActiveState,
             Self::LoadState(_) => Question::LoadState,
+            Self::Description(_) => Question::Description,
             Self::Reload => Question::Reload,
             Self::Start(_) | Self::Stop(_) | Self::Restart(_) => Question::Job,
         }
@@ -173,7 +186,7 @@ impl<'a> Request<'a> {
             Self::Load(unit) | Self::Start(unit) | Self::Stop(unit) | Self::Restart(unit) => {
                 (1..=UNIT_NAME_MAX).contains(&unit.len()) && !unit.contains('\0')
             }
-            Self::ActiveState(_) | Self::LoadState(_) | Self::Reload => true,
+            Self::ActiveState(_) | Self::LoadState(_) | Self::Description(_) | Self::Reload => true,
         }
     }
 }
@@ -194,6 +207,7 @@ pub(super) enum Question {
     Load,
     ActiveState,
     LoadState,
+    Description,
     Reload,
     Job,
 }
@@ -218,6 +232,9 @@ impl Question {
             }
             (Self::LoadState, "v") => {
                 Answer::Reply(Reply::LoadState(LoadState::from_word(read_property(&mut body)?)))
+            }
+            (Self::Description, "v") => {
+                Answer::Reply(Reply::Description(cut(read_property(&mut body)?, DESCRIPTION_MAX)))
             }
             _ => return Err(Malformed::Signature),
         };
@@ -261,10 +278,20 @@ fn read_property<'a>(body: &mut Reader<'a>) -> Result<&'a str, Malformed> {
 }
 
 fn other(word: &str) -> Box<str> {
-    word[..word.floor_char_boundary(WORD_MAX)].into()
+    cut(word, WORD_MAX)
+}
+
+fn cut(text: &str, limit: usize) -> Box<str> {
+    text[..text.floor_char_boundary(limit)].into()
 }
 
 impl UnitPath {
+    /// Any path, which systemd need not know.
+    #[cfg(test)]
+    pub(crate) fn new(path: &str) -> Self {
+        Self(path.into())
+    }
+
     /// As an object path.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -324,6 +351,8 @@ impl ErrorReply {
     /// Whether systemd left the bus before it replied, as it does when it executes itself anew: worth
     /// another try.
     pub fn is_disconnect(&self) -> bool {
-        &*self.name == "org.freedesktop.DBus.Error.NoReply" && self.text.contains("disconnected")
+        const WORD: &[u8] = b"disconnected";
+        &*self.name == "org.freedesktop.DBus.Error.NoReply"
+            && self.text.as_bytes().windows(WORD.len()).any(|part| part == WORD)
     }
 }

@@ -38,6 +38,9 @@
 //! then on, because nobody knows whether the lane will ever be free. ² When it has been examined; its process is
 //! left behind.
 //!
+//! An operation that systemd works on is `Asked` in the place of `Running`; so is one whose child found no init script,
+//! if there may be a unit of that name. The table of that is in [`unit`].
+//!
 //! A repeated request for a recurring operation that exists renames it, has its next result told in any
 //! case and, if it is `Idle`, makes it due at once (section 3.3).
 //!
@@ -51,11 +54,12 @@ mod operation;
 mod run;
 #[cfg(test)]
 mod tests;
+mod unit;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
-use crate::agent::{Agent, ChildId, Command, Parameters, Place, Status, duration};
+use crate::agent::{Agent, ChildId, Command, Parameters, Place, Status, Unit, duration};
 use crate::line;
 use crate::log::{Escaped, Line};
 use crate::time::{Instant, Now};
@@ -158,6 +162,17 @@ pub struct Completion {
 pub enum Action {
     /// Run a child; its end comes back by [`Executor::ended`].
     Spawn(ChildId, Command),
+    /// Have systemd do something; what comes of it is told by [`Executor::answered`].
+    Ask {
+        /// Its number.
+        child: ChildId,
+        /// What.
+        unit: Box<Unit>,
+        /// How long it may take, in milliseconds; 0 for no limit.
+        timeout: u32,
+    },
+    /// What comes of [`Action::Ask`] is not wanted any more.
+    Forget(ChildId),
     /// Kill a child.
     Kill {
         /// Its number.

@@ -25,6 +25,10 @@ pub(super) enum Phase {
     Running(ChildId),
     /// Its process was killed and has not been reaped.
     Killed(ChildId, Cause),
+    /// systemd works on it, in its lane.
+    Asked(ChildId),
+    /// Its unit is being started or stopped: systemd is to be asked again. It keeps its lane.
+    Between(ChildId),
     /// Recurring, between two runs.
     Idle,
 }
@@ -38,6 +42,8 @@ impl Phase {
             Self::Blocked => "Blocked",
             Self::Running(_) => "Running",
             Self::Killed(..) => "Killed",
+            Self::Asked(_) => "Asked",
+            Self::Between(_) => "Between",
             Self::Idle => "Idle",
         }
     }
@@ -57,6 +63,8 @@ pub(super) struct Operation {
     agent: Rc<Agent>,
     pub(super) phase: Phase,
     pub(super) deadline: Option<Instant>,
+    /// Since when a one-shot has asked systemd, a recurring one been told that its unit is between two states.
+    pub(super) since: Option<Instant>,
     /// The times of the first run; `None` for later ones.
     first: Option<FirstRun>,
     /// The result code of the last run, 0 before.
@@ -82,6 +90,7 @@ impl Operation {
             resource,
             agent,
             deadline: None,
+            since: None,
             first: Some(FirstRun { queued: now, activated: None }),
             last_rc: Outcome::OK,
             change_time: 0,
@@ -103,7 +112,8 @@ impl Operation {
 
     /// What happens to it, a column of the table.
     pub(super) fn meets(&self, event: &'static str) {
-        trial::reach("operation", self.phase.name(), event);
+        let is_unit = matches!(self.phase, Phase::Asked(_) | Phase::Between(_));
+        trial::reach(if is_unit { "unit" } else { "operation" }, self.phase.name(), event);
     }
 
     pub(super) fn is_recurring(&self) -> bool {

@@ -58,6 +58,11 @@ impl Executor {
             Phase::Killed(_, cause) => Some(cause),
             _ => None,
         };
+        if cause.is_none()
+            && let Some(plan) = operation.call().second(ending)
+        {
+            return self.carry_on(id, plan, now);
+        }
         let timed_out = cause == Some(Cause::TimedOut);
         let outcome =
             operation.call().outcome(ending, timed_out, operation.request.timeout, &operation.stderr);
@@ -147,8 +152,9 @@ impl Executor {
                 let outcome = Outcome::timed_out(operation.request.timeout, Some(why));
                 self.finish(id, outcome, now);
             }
-            // This has no deadline.
-            Phase::Queued => {}
+            Phase::Between(_) => self.ask_again(id, now),
+            // These have no deadline.
+            Phase::Queued | Phase::Asked(_) => {}
         }
     }
 
@@ -195,6 +201,7 @@ impl Executor {
         operation.meets("lane");
         match operation.call().plan(&self.place) {
             Plan::Known(outcome) => self.finish(id, outcome, now),
+            Plan::Ask(unit) => self.ask(id, unit, now),
             Plan::Run(command) => {
                 self.last_child += 1;
                 let child = ChildId(self.last_child);
@@ -244,6 +251,7 @@ impl Executor {
                 Phase::Running(child) | Phase::Killed(child, _) => {
                     self.kill(id, child, Cause::Cancelled, now)
                 }
+                Phase::Asked(child) | Phase::Between(child) => self.forget(id, child, now),
             }
         }
     }
@@ -260,7 +268,7 @@ impl Executor {
     }
 
     /// Tells of a result; then the operation rests until its next run, or is gone.
-    fn finish(&mut self, id: OperationId, outcome: Outcome, now: Now) {
+    pub(super) fn finish(&mut self, id: OperationId, outcome: Outcome, now: Now) {
         self.set_deadline(id, None);
         let Some(mut operation) = self.operations.remove(&id) else { return };
         let name = operation.resource.clone();
@@ -350,6 +358,7 @@ fn completion_line(operation: &Operation, outcome: &Outcome, now: Now) -> Line {
     let _ = match outcome.status {
         Status::Done => write!(text, "exited with status {}", outcome.rc),
         Status::Cancelled => write!(text, "cancelled"),
+        Status::Pending => write!(text, "is between two states"),
         other => write!(text, "could not be executed: {}", other.text()),
     };
     if let Some(reason) = &outcome.reason {

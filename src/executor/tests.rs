@@ -1,7 +1,9 @@
-//! The life of operations; `cancel`: what takes them away; `stuck`: those whose process cannot be killed.
+//! The life of operations; `cancel`: what takes them away; `stuck`: those whose process cannot be killed; `unit`: those
+//! that systemd works on.
 
 mod cancel;
 mod stuck;
+mod unit;
 
 use super::*;
 use crate::agent::{Ending, Step, Stream};
@@ -14,6 +16,8 @@ struct Lab {
     spawned: Vec<(ChildId, Command)>,
     killed: Vec<(ChildId, bool)>,
     examined: Vec<ChildId>,
+    asked: Vec<(ChildId, u32)>,
+    forgotten: Vec<ChildId>,
     told: Vec<Completion>,
 }
 
@@ -28,6 +32,8 @@ impl Lab {
             spawned: vec![],
             killed: vec![],
             examined: vec![],
+            asked: vec![],
+            forgotten: vec![],
             told: vec![],
         };
         lab.register("r");
@@ -80,6 +86,8 @@ impl Lab {
                 Action::Spawn(child, command) => self.spawned.push((child, command)),
                 Action::Kill { child, group } => self.killed.push((child, group)),
                 Action::Examine(child) => self.examined.push(child),
+                Action::Ask { child, timeout, .. } => self.asked.push((child, timeout)),
+                Action::Forget(child) => self.forgotten.push(child),
                 Action::Notify(completion) => self.told.push(*completion),
                 Action::Log(_) => {}
             }

@@ -1,4 +1,5 @@
-//! Stream sockets that local tools connect to by an abstract name, or by a path (ipc.md section A).
+//! Stream sockets that local tools connect to by an abstract name, or by a path (ipc.md section A), and those by which
+//! the daemon connects to others.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
@@ -194,7 +195,7 @@ pub struct Peer {
     pub gid: u32,
 }
 
-/// A tool's connection.
+/// A tool's connection, or the daemon's own to another server.
 #[derive(Debug)]
 pub struct Connection {
     source: Source,
@@ -210,6 +211,17 @@ impl Connection {
         let peer = peer(&fd).map_err(|errno| ("SO_PEERCRED", errno))?;
         let source = Source::new(reactor, fd, Class::Patient, Interest::ReadWrite);
         Ok(Self { source: source.map_err(|errno| ("epoll", errno))?, peer })
+    }
+
+    /// Connects to a server that listens on the file `path`; it never waits.
+    ///
+    /// # Errors
+    /// The step that failed, and why: EAGAIN if too many wait there already.
+    pub fn open(reactor: &Rc<Reactor>, path: &Path) -> Result<Self, (&'static str, Errno)> {
+        let address = SocketAddrUnix::new(path).map_err(|errno| ("name", errno))?;
+        let fd = socket().map_err(|errno| ("socket", errno))?;
+        net::connect(&fd, &address).map_err(|errno| ("connect", errno))?;
+        Self::new(reactor, fd)
     }
 
     /// Who is at the other end.

@@ -8,6 +8,7 @@
 pub mod calendar;
 pub mod child;
 pub mod clock;
+pub mod drop_in;
 pub mod entropy;
 pub mod image;
 pub mod key_file;

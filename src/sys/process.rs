@@ -116,6 +116,11 @@ pub fn change_directory(directory: &CStr) -> Result<(), Errno> {
     rustix::process::chdir(directory)
 }
 
+/// The user as whom this process acts.
+pub fn user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
 /// Makes a directory (mode 0755 less the umask), with those above it. One that is there is left alone.
 ///
 /// # Errors

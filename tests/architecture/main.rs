@@ -31,7 +31,7 @@ const ROOMS: &[(&str, Touch, &[&str])] = &[
     ("bzip2", Values, &[]),
     ("tls", Values, &["log"]),
     ("dbus", Values, &["log", "time"]),
-    ("agent", Values, &["log", "time"]),
+    ("agent", Values, &["dbus", "log", "time"]),
     ("executor", Values, &["agent", "log", "time"]),
     ("remote", Values, &["agent", "executor", "log", "time", "tls", "wire", "xml"]),
     ("proxy", Values, &["bzip2", "log", "remote", "time", "wire", "xml"]),

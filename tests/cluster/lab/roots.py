@@ -53,7 +53,7 @@ CLUSTER = Recipe(
 BOOTED = replace(CLUSTER, directory="booted", size="0.6 GB", packages=(*CLUSTER.packages, "dbus", "python3-systemd", "systemd"),
                  told=("pacemaker", "resource-agents", "systemd"))
 SUITE = replace(BOOTED, directory="suite", packages=(*BOOTED.packages, "pacemaker-cts"), told=("pacemaker-cts", *BOOTED.told))
-SYSTEMD = Recipe("systemd", "0.3 GB", ("dbus", "systemd"), None, ("systemd", "dbus"))
+SYSTEMD = Recipe("systemd", "0.4 GB", ("dbus", "pacemaker-remote", "systemd"), None, ("systemd", "dbus", "pacemaker-remote"))
 GNUTLS = Recipe("gnutls", "0.3 GB", ("gnutls-bin",), None, ("gnutls-bin",))
 TOOLS = Recipe("tools", "0.4 GB", ("pacemaker-cli-utils",), "pacemaker-remote", ("pacemaker-cli-utils", "libqb100"))
 # What the packages' scripts would have added: whom pacelet and the tools look for.

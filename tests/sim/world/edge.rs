@@ -97,6 +97,9 @@ impl World {
                     self.plan(self.now.mono, Happening::Examined(child));
                 }
             }
+            Effect::Bus(effect) => {
+                return violation(Rule::Edge, format!("{effect:?}, and no resource is a unit"));
+            }
             Effect::Serve(name) => self.handle(Event::Serving(name)),
             Effect::Tool(errand) => match errand {
                 Errand::Admit { tool, .. } => self.admit(tool)?,

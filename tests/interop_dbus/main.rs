@@ -1,12 +1,15 @@
-//! Jobs of a real systemd, followed by our D-Bus client to their ends.
+//! Jobs of a real systemd, followed by our D-Bus client to their ends; `daemon`: by the daemon, beside the stock one.
 //!
 //! `tests/systemd/boot.py` boots the systemd in namespaces of its own; its bus is reached through
 //! `/proc/<pid>/root`. What needs more than one uid or a second program runs inside by `nsenter`.
 
+mod daemon;
+mod faults;
+mod systemd;
+
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant as Clock};
 
 use pacelet::dbus::connection::Error;
@@ -15,6 +18,8 @@ use pacelet::dbus::systemd::{
     ActiveState, Done, Failure, JobResult, LoadState, Reply, Request, RequestId, UnitPath,
 };
 use pacelet::time::Instant;
+
+use systemd::Systemd;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -38,7 +43,7 @@ fn jobs_of_a_real_systemd() {
 }
 
 fn starts_and_stops(systemd: &Systemd) {
-    let mut client = systemd.connect();
+    let mut client = connect(systemd);
     let unit = client.load("pacelet-good.service");
     assert_eq!(unit.as_str(), "/org/freedesktop/systemd1/unit/pacelet_2dgood_2eservice");
     assert_eq!(client.ask(Request::LoadState(&unit)), Ok(Reply::LoadState(LoadState::Loaded)));
@@ -56,7 +61,7 @@ fn starts_and_stops(systemd: &Systemd) {
 }
 
 fn tells_how_jobs_fail(systemd: &Systemd) {
-    let mut client = systemd.connect();
+    let mut client = connect(systemd);
     let result = |word: &str| Ok(Reply::Job(JobResult::Other(word.into())));
     assert_eq!(client.ask(Request::Start("pacelet-bad.service")), result("failed"));
     let unit = client.load("pacelet-bad.service");
@@ -72,7 +77,7 @@ fn tells_how_jobs_fail(systemd: &Systemd) {
 }
 
 fn tells_what_is_missing(systemd: &Systemd) {
-    let mut client = systemd.connect();
+    let mut client = connect(systemd);
     for request in [Request::Start("pacelet-missing.service"), Request::Stop("pacelet-missing.service")] {
         let Err(Failure::Error(error)) = client.ask(request) else { panic!("{request:?} did not fail") };
         assert_eq!(&*error.name, "org.freedesktop.systemd1.NoSuchUnit");
@@ -89,7 +94,7 @@ fn tells_what_is_missing(systemd: &Systemd) {
 }
 
 fn merged_jobs_end_together(systemd: &Systemd) {
-    let mut client = systemd.connect();
+    let mut client = connect(systemd);
     let first = client.begin(Request::Start("pacelet-held.service"));
     let second = client.begin(Request::Start("pacelet-held.service"));
     client.load("pacelet-held.service");
@@ -99,7 +104,7 @@ fn merged_jobs_end_together(systemd: &Systemd) {
 }
 
 fn a_deadline_passes(systemd: &Systemd) {
-    let mut client = systemd.connect();
+    let mut client = connect(systemd);
     let start = client.begin_within(Request::Start("pacelet-held.service"), Duration::from_millis(200));
     assert_eq!(client.end(start), Err(Failure::Deadline));
     let unit = client.load("pacelet-held.service");
@@ -110,7 +115,7 @@ fn a_deadline_passes(systemd: &Systemd) {
 /// systemd hangs and comes back; meanwhile more is asked than the 128 calls that a bus lets a client
 /// have open.
 fn a_systemd_that_hangs(systemd: &Systemd) {
-    let mut client = systemd.connect();
+    let mut client = connect(systemd);
     client.load("pacelet-good.service");
     systemd.signal("STOP");
     let names: Vec<_> = (0..500).map(|number| format!("pacelet-missing-{number}.service")).collect();
@@ -125,7 +130,7 @@ fn a_systemd_that_hangs(systemd: &Systemd) {
 }
 
 fn reload_goes_before_start(systemd: &Systemd) {
-    let mut client = systemd.connect();
+    let mut client = connect(systemd);
     systemd.run("printf '[Service]\\nExecStart=/bin/sleep 600\\n' > /run/systemd/system/pacelet-new.service");
     let reload = client.begin(Request::Reload);
     let start = client.begin(Request::Start("pacelet-new.service"));
@@ -135,7 +140,7 @@ fn reload_goes_before_start(systemd: &Systemd) {
 
 /// Another user sends everyone on the bus the signal that the job is done; it fails.
 fn a_forged_end_is_not_believed(systemd: &Systemd) {
-    let mut client = systemd.connect();
+    let mut client = connect(systemd);
     let start = client.begin(Request::Start("pacelet-held-bad.service"));
     client.load("pacelet-held-bad.service");
     systemd.run(
@@ -152,7 +157,7 @@ fn a_forged_end_is_not_believed(systemd: &Systemd) {
 }
 
 fn a_job_outlives_a_new_systemd_process(systemd: &Systemd) {
-    let mut client = systemd.connect();
+    let mut client = connect(systemd);
     let start = client.begin(Request::Start("pacelet-held.service"));
     let unit = client.load("pacelet-held.service");
     client.wait_until_activating(&unit);
@@ -165,7 +170,7 @@ fn a_job_outlives_a_new_systemd_process(systemd: &Systemd) {
 /// What systemd has taken but not answered when it leaves the bus fails in a way of its own; what
 /// comes while it is away is held by the bus.
 fn a_new_systemd_process_answers_again(systemd: &Systemd) {
-    let mut client = systemd.connect();
+    let mut client = connect(systemd);
     for _ in 0..3 {
         let mut disconnects = 0;
         let mut reexec = systemd.spawn("systemctl daemon-reexec");
@@ -188,7 +193,7 @@ fn another_user_is_refused(systemd: &Systemd) {
 }
 
 fn a_lost_bus_fails_requests(systemd: &Systemd) {
-    let mut client = systemd.connect();
+    let mut client = connect(systemd);
     let start = client.begin(Request::Start("pacelet-held.service"));
     client.load("pacelet-held.service");
     systemd.run("systemctl kill --signal=KILL dbus.service");
@@ -198,13 +203,17 @@ fn a_lost_bus_fails_requests(systemd: &Systemd) {
     // The bus is started again by its socket, and systemd comes back to it.
     let again = Clock::now();
     loop {
-        let mut client = systemd.connect();
+        let mut client = connect(systemd);
         match client.ask(Request::Load("pacelet-good.service")) {
             Ok(_) => return,
             Err(failure) => assert!(again.elapsed() < LIMIT, "still {failure:?}"),
         }
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+fn connect(systemd: &Systemd) -> Client {
+    Client::connect(systemd, 0)
 }
 
 /// Real input and output around a [`Manager`]: a blocking socket with a timeout.
@@ -311,93 +320,5 @@ impl Client {
         self.closed = result.is_err();
         self.error = result.err();
         Ok(())
-    }
-}
-
-fn skip(why: &str) -> Option<Systemd> {
-    assert!(std::env::var_os("CI").is_none(), "not possible here, but CI is set: {why}");
-    // Past the capture of a test's output: a skipped test must be seen.
-    io::stderr().write_all(format!("skipped: a systemd in namespaces: {why}\n").as_bytes()).unwrap();
-    None
-}
-
-/// A systemd that `tests/systemd/boot.py` keeps until its standard input is closed.
-struct Systemd {
-    harness: Child,
-    pid: u32,
-}
-
-impl Systemd {
-    /// `None` where this is not possible, which fails the test when `CI` is set.
-    fn boot() -> Option<Self> {
-        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/systemd");
-        let mut units: Vec<_> = std::fs::read_dir(format!("{directory}/units"))
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .collect();
-        units.sort();
-        let harness = Command::new("python3")
-            .arg(format!("{directory}/boot.py"))
-            .args(units)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut harness = match harness {
-            Ok(harness) => harness,
-            Err(error) => return skip(&format!("running python3: {error}")),
-        };
-        let mut line = String::new();
-        BufReader::new(harness.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        if let Some(pid) = line.trim().strip_prefix("ready ") {
-            return Some(Self { pid: pid.parse().unwrap(), harness });
-        }
-        let status = harness.wait().unwrap();
-        assert!(status.code() == Some(77), "tests/systemd/boot.py failed: {status}");
-        skip(line.trim())
-    }
-
-    fn connect(&self) -> Client {
-        Client::connect(self, 0)
-    }
-
-    /// Starts a script inside, as root.
-    fn spawn(&self, script: &str) -> Child {
-        Command::new("nsenter")
-            .args(["--all", "--target", &self.pid.to_string(), "/bin/sh", "-c", script])
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("running nsenter")
-    }
-
-    fn run(&self, script: &str) {
-        let output = self.spawn(script).wait_with_output().unwrap();
-        assert!(output.status.success(), "{script}: {output:?}");
-    }
-
-    /// Lets one start of pacelet-held.service or pacelet-held-bad.service end.
-    fn release(&self) {
-        self.run("timeout 20 sh -c 'echo >/run/pacelet-release'");
-    }
-
-    /// Sends a signal to systemd from outside its namespaces, where it cannot ignore it.
-    fn signal(&self, name: &str) {
-        let status =
-            Command::new("kill").args(["-s", name, &self.pid.to_string()]).status().expect("running kill");
-        assert!(status.success(), "kill -s {name} {}: {status}", self.pid);
-    }
-
-    fn shut_down(&mut self) {
-        drop(self.harness.stdin.take());
-        let status = self.harness.wait().unwrap();
-        assert!(status.success(), "tests/systemd/boot.py could not clean up: {status}");
-    }
-}
-
-impl Drop for Systemd {
-    fn drop(&mut self) {
-        // A test that failed: the harness ends by itself once its standard input is closed.
-        drop(self.harness.stdin.take());
-        let _ = self.harness.wait();
     }
 }
