@@ -21,7 +21,7 @@ pub(super) fn plan(call: &Call<'_>) -> Plan {
         return Plan::Known(Outcome::incomplete());
     };
     // No parameter reaches a script.
-    Plan::Run(Command { candidates: vec![path], arguments: vec![action], environment: Vec::new() })
+    Plan::Run(Command { candidates: vec![path], arguments: vec![action], ..Command::default() })
 }
 
 /// A script's path. `None` for a name that would lead out of the directory, unless it is absolute.
@@ -66,11 +66,8 @@ mod tests {
             ("/opt/x/init", c"/opt/x/init", "start", c"start"),
             ("cron", c"/etc/init.d/cron", "meta-data", c"meta-data"),
         ] {
-            let expected = Command {
-                candidates: vec![path.into()],
-                arguments: vec![word.into()],
-                environment: Vec::new(),
-            };
+            let expected =
+                Command { candidates: vec![path.into()], arguments: vec![word.into()], ..Command::default() };
             for class in ["lsb", "LSB", "service"] {
                 assert_eq!(planned(class, kind, action), Plan::Run(expected.clone()));
             }

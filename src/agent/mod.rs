@@ -9,6 +9,7 @@ mod ocf;
 mod outcome;
 mod output;
 mod parameters;
+pub mod secret;
 mod systemd;
 
 use std::ffi::CString;
@@ -16,6 +17,7 @@ use std::ffi::CString;
 pub use self::outcome::{Outcome, Status, duration};
 pub use self::output::Output;
 pub use self::parameters::{InvalidParameter, Parameters};
+use self::secret::Secret;
 pub use self::systemd::{DropIn, Todo, Unit};
 
 /// A child process, or what systemd does in the place of one; numbered by the executor: never used twice.
@@ -24,7 +26,7 @@ pub struct ChildId(pub u64);
 
 /// What a child process is to run. Everything is built before the fork; the child only looks the
 /// program up, sets itself up and executes (executor-semantics.md section 6).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Command {
     /// Absolute paths; the first that `stat()` finds is executed, whether executable or not.
     pub candidates: Vec<CString>,
@@ -32,6 +34,12 @@ pub struct Command {
     pub arguments: Vec<CString>,
     /// `NAME=VALUE` entries that are added to the daemon's environment, or replace there what has the same name.
     pub environment: Vec<CString>,
+    /// Entries of `environment` that the child replaces by what it reads.
+    pub secrets: Vec<Secret>,
+    /// Whether the program is not to run without all secrets.
+    pub needs_secrets: bool,
+    /// As whom it runs, with this user's own group and no others; `None`: as the daemon.
+    pub user: Option<&'static str>,
 }
 
 /// Where a child failed before its program ran.
@@ -45,6 +53,8 @@ pub enum Step {
     Lookup,
     /// Own process group, descriptors, scheduling.
     SetUp,
+    /// Reading a secret.
+    Secrets,
     /// Changing the user.
     User,
     /// The program exists but could not be executed.

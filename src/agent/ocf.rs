@@ -3,6 +3,7 @@
 
 use std::ffi::CString;
 
+use super::secret::{PLACEHOLDER, Secret};
 use super::{Call, Command, Outcome, Place, Plan, is_path_part};
 
 /// What an agent writes before the reason of its exit status. The last one on standard error counts.
@@ -32,7 +33,26 @@ pub(super) fn plan(call: &Call<'_>, place: &Place) -> Plan {
     else {
         return Plan::Known(Outcome::incomplete());
     };
-    Plan::Run(Command { candidates, arguments: vec![action], environment })
+    let needs_secrets = !call.action.eq_ignore_ascii_case("stop");
+    let Some(secrets) = secrets(call).or((!needs_secrets).then(Vec::new)) else {
+        return Plan::Known(Outcome::no_secrets());
+    };
+    Plan::Run(Command {
+        candidates,
+        arguments: vec![action],
+        environment,
+        secrets,
+        needs_secrets,
+        user: None,
+    })
+}
+
+/// `None` if there is one that cannot be: its names would lead elsewhere.
+fn secrets(call: &Call<'_>) -> Option<Vec<Secret>> {
+    let secret = call.parameters.iter().filter(|(_, value)| *value == PLACEHOLDER);
+    secret
+        .map(|(name, _)| Secret::of(call.resource, name, &[prefix(name), name.as_bytes(), b"="].concat()))
+        .collect()
 }
 
 /// 0 to 9, 190 and 191 are the standard's and Pacemaker's codes; anything else is a generic error.
@@ -47,9 +67,7 @@ pub(super) fn result(code: u8) -> u8 {
 fn environment(call: &Call<'_>, provider: &str, place: &Place) -> Option<Vec<CString>> {
     let mut all = Vec::with_capacity(call.parameters.len() + 7);
     for (name, value) in call.parameters.iter() {
-        // The check level is the one parameter that the standard wants without prefix.
-        let prefix: &[u8] = if name == "OCF_CHECK_LEVEL" { b"" } else { b"OCF_RESKEY_" };
-        all.push(concat(&[prefix, name.as_bytes(), b"=", value.as_bytes()])?);
+        all.push(concat(&[prefix(name), name.as_bytes(), b"=", value.as_bytes()])?);
     }
     all.push(concat(&[b"OCF_RA_VERSION_MAJOR=1"])?);
     all.push(concat(&[b"OCF_RA_VERSION_MINOR=1"])?);
@@ -61,7 +79,12 @@ fn environment(call: &Call<'_>, provider: &str, place: &Place) -> Option<Vec<CSt
     Some(all)
 }
 
-fn concat(parts: &[&[u8]]) -> Option<CString> {
+/// The check level is the one parameter that the standard wants without prefix.
+fn prefix(name: &str) -> &'static [u8] {
+    if name == "OCF_CHECK_LEVEL" { b"" } else { b"OCF_RESKEY_" }
+}
+
+pub(super) fn concat(parts: &[&[u8]]) -> Option<CString> {
     CString::new(parts.concat()).ok()
 }
 
@@ -114,6 +137,32 @@ mod tests {
         ] {
             assert!(environment.contains(&expected), "{expected} is missing in {environment:?}");
         }
+    }
+
+    #[test]
+    fn secrets_are_looked_up_for_exactly_one_value() {
+        let mut parameters = Parameters::default();
+        parameters.insert("password".into(), PLACEHOLDER.into()).unwrap();
+        parameters.insert("url".into(), "lrm://host".into()).unwrap();
+        let Plan::Run(command) = planned(&agent("p", "T"), &parameters) else { panic!() };
+        let [secret] = &*command.secrets else { panic!("{:?}", command.secrets) };
+        assert_eq!(secret.entry.as_c_str(), c"OCF_RESKEY_password=");
+        assert_eq!(secret.file.as_c_str(), c"/var/lib/pacemaker/lrm/secrets/r/password");
+        assert!(command.needs_secrets);
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_keeps_all_but_a_stop() {
+        let mut parameters = Parameters::default();
+        parameters.insert("../x".into(), PLACEHOLDER.into()).unwrap();
+        let agent = agent("p", "T");
+        let call =
+            |action| Call { resource: "r", agent: &agent, action, interval: 0, parameters: &parameters };
+        let Plan::Known(outcome) = call("start").plan(&place()) else { panic!() };
+        assert_eq!((outcome.rc, outcome.status), (2, Status::Done));
+        let Plan::Run(command) = call("stop").plan(&place()) else { panic!() };
+        assert!(command.secrets.is_empty() && !command.needs_secrets);
+        assert!(command.environment.contains(&c"OCF_RESKEY_../x=lrm://".to_owned()));
     }
 
     #[test]

@@ -65,6 +65,7 @@ const EINVAL: i32 = 22;
 impl Outcome {
     pub(crate) const OK: u8 = 0;
     pub(crate) const GENERIC_ERROR: u8 = 1;
+    const INVALID_PARAMETER: u8 = 2;
     pub(super) const UNIMPLEMENTED: u8 = 3;
     pub(super) const INSUFFICIENT_PRIVILEGES: u8 = 4;
     pub(super) const NOT_INSTALLED: u8 = 5;
@@ -136,7 +137,13 @@ impl Outcome {
         Self { rc, status: Status::Error, reason, ran: false }
     }
 
-    pub(super) fn not_run(kind: &str, step: Step, errno: i32) -> Self {
+    /// A parameter's value is a secret that is not there, or not the right one.
+    pub(super) fn no_secrets() -> Self {
+        Self::done(Self::INVALID_PARAMETER, Some("Unable to load CIB secrets".to_owned()))
+    }
+
+    /// Something kept the program from running.
+    pub(crate) fn not_run(kind: &str, step: Step, errno: i32) -> Self {
         let missing = matches!(errno, ENOENT | EISDIR | ENOTDIR | EINVAL | ENOEXEC)
             && !trial::is(Mutant::MissingAgentIsError);
         let denied = matches!(errno, EACCES | EPERM);
@@ -151,6 +158,7 @@ impl Outcome {
                 let reason = format!("Child process was unable to execute file ({})", strerror(errno));
                 Self::done(rc, Some(reason))
             }
+            Step::Secrets => Self::no_secrets(),
             Step::User => Self::done(rc, Some("Could not set user for child process".to_owned())),
             // Whatever keeps an agent from being found: it is not there (so stock, since 2.1.0). Only the reason is
             // more precise than stock's, which is always the first.
@@ -261,6 +269,7 @@ mod tests {
         assert_eq!((result(Step::Exec, 12).0, result(Step::Exec, 12).1), (1, 0));
         assert_eq!((result(Step::Fork, 11).0, result(Step::Fork, 11).1), (1, 4));
         assert_eq!((result(Step::User, 22).0, result(Step::User, 22).1), (4, 0));
+        assert_eq!(result(Step::Secrets, ENOENT), (2, 0, "Unable to load CIB secrets".into()));
         assert!(result(Step::Pipe, 24).2.starts_with("Too many open files") || cfg!(target_env = "musl"));
     }
 

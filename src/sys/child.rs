@@ -36,6 +36,7 @@ use super::Errno;
 use super::process::Restore;
 use super::reactor::{Class, Interest, Notifier, Reactor, Source};
 use super::signal::{self, check, last_errno};
+use super::users::Ids;
 use crate::agent::{Command, Ending, Step, Stream};
 
 /// How long the name of a function in the kernel may be, in bytes: longer ones are cut.
@@ -83,10 +84,12 @@ impl Children {
     /// Starts a child: whether its program can be executed shows only in its [`Ending`].
     ///
     /// # Errors
-    /// [`Step::Pipe`] or [`Step::Fork`], with errno: there is no child.
+    /// [`Step::Pipe`], [`Step::User`] or [`Step::Fork`], with errno: there is no child.
     pub fn spawn(&self, command: &Command) -> Result<Child, (Step, Errno)> {
         let stdout = self.pipe().map_err(|errno| (Step::Pipe, errno))?;
         let stderr = self.pipe().map_err(|errno| (Step::Pipe, errno))?;
+        let user = command.user.map(|name| Ids::of_user(name).ok_or((Step::User, Errno::NOENT)));
+        let user = user.transpose()?;
         let arrays = &mut *self.arrays.borrow_mut();
         arrays.fill(&command.arguments, &self.environment, &command.environment);
         let mut plan = Plan {
@@ -97,8 +100,11 @@ impl Children {
             stderr: stderr.write.as_raw_fd(),
             report: self.report_write.as_raw_fd(),
             ignored: &self.ignored,
+            secrets: &command.secrets,
+            needs_secrets: command.needs_secrets,
+            user,
             restore: &self.restore,
-            dies_with_us: false,
+            dies_with: None,
         };
         let forked = fork(&mut plan);
         plan.arrays.clear();

@@ -29,6 +29,11 @@ impl Ids {
         let number = |path, name| number(&read(path)?, name);
         Some(Self { user: number(PASSWD, user)?, group: number(GROUP, group)? })
     }
+
+    /// The numbers of a user and of this user's own group. **Reads a file**, as [`Ids::of`].
+    pub fn of_user(user: &str) -> Option<Self> {
+        own(&read(PASSWD)?, user)
+    }
 }
 
 /// What was looked up before, as long as the files are the same.
@@ -108,9 +113,18 @@ impl Version {
 
 /// The third field of the line that begins with `name`; both files are like that.
 fn number(text: &[u8], name: &str) -> Option<u32> {
-    let mut fields =
-        lines(text).find_map(|mut fields| (fields.next()? == name.as_bytes()).then_some(fields))?;
-    parse(fields.nth(1)?)
+    parse(line_of(text, name)?.nth(1)?)
+}
+
+/// A user's third and fourth field.
+fn own(text: &[u8], user: &str) -> Option<Ids> {
+    let mut fields = line_of(text, user)?;
+    Some(Ids { user: parse(fields.nth(1)?)?, group: parse(fields.next()?)? })
+}
+
+/// What follows the name on the line that begins with it.
+fn line_of<'a>(text: &'a [u8], name: &str) -> Option<impl Iterator<Item = &'a [u8]>> {
+    lines(text).find_map(|mut fields| (fields.next()? == name.as_bytes()).then_some(fields))
 }
 
 /// The first field of the first line whose third is `user`.

@@ -4,7 +4,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, getpid, kill_process};
 
 use super::setup::{Arrays, Plan, Report};
 use super::{ended, fork, nothing_to_read, wait};
@@ -42,8 +42,11 @@ impl Program {
             stderr: output.as_raw_fd(),
             report: report_write.as_raw_fd(),
             ignored: &ignored(),
+            secrets: &command.secrets,
+            needs_secrets: command.needs_secrets,
+            user: None,
             restore: &Restore::default(),
-            dies_with_us: true,
+            dies_with: Some(getpid()),
         };
         Ok(Self { pid: fork(&mut plan)?, report, ending: None })
     }
@@ -117,6 +120,7 @@ mod tests {
             candidates: vec![c"/bin/sh".to_owned()],
             arguments: vec![c"-c".to_owned(), CString::new(script).unwrap()],
             environment: vec![c"ONLY=this".to_owned()],
+            ..Command::default()
         }
     }
 
@@ -152,11 +156,7 @@ mod tests {
     #[test]
     fn what_cannot_be_executed() {
         isolated(|| {
-            let missing = Command {
-                candidates: vec![c"/nonexistent/x".to_owned()],
-                arguments: vec![],
-                environment: vec![],
-            };
+            let missing = Command { candidates: vec![c"/nonexistent/x".to_owned()], ..Command::default() };
             let mut program = Program::start(&missing, file().as_fd()).unwrap();
             let errno = Errno::NOENT.raw_os_error();
             assert_eq!(end(&mut program), Ending::NotRun(Step::Lookup, errno));

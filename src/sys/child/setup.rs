@@ -9,12 +9,16 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use rustix::fs::{Mode, OFlags, RawDir};
-use rustix::process::{Resource, Rlimit, Signal};
+use rustix::mm::{MapFlags, ProtFlags};
+use rustix::process::{Gid, Pid, Resource, Rlimit, Signal, Uid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use crate::agent::Step;
+use crate::agent::secret::{Secret, is_signed, trimmed};
 use crate::sys::Errno;
 use crate::sys::process::{OOM_SCORE_ADJ, Restore};
 use crate::sys::signal::{check, default_disposition, last_errno, mask_of, set_mask};
+use crate::sys::users::Ids;
 
 /// The exit status of a child that has written a [`Report`]; programs may use it as well.
 pub const FAILED: u8 = 127;
@@ -43,10 +47,16 @@ pub struct Plan<'a> {
     pub report: RawFd,
     /// Signals that are ignored; handlers end by themselves at exec.
     pub ignored: &'a [libc::c_int],
+    /// Entries of the environment to replace by what files say.
+    pub secrets: &'a [Secret],
+    /// Whether the program is not to run without all secrets.
+    pub needs_secrets: bool,
+    /// As whom it runs, if not as the daemon.
+    pub user: Option<Ids>,
     /// What is to be as it was before the daemon changed it.
     pub restore: &'a Restore,
-    /// Whether the kernel kills the program when this process ends.
-    pub dies_with_us: bool,
+    /// This process, if the kernel is to kill the program when it ends.
+    pub dies_with: Option<Pid>,
 }
 
 /// What `execve` takes. The arrays are used again for each child: allocated anew, each may be the only one of its
@@ -86,6 +96,17 @@ impl Arrays {
         self.envp.push(std::ptr::null());
     }
 
+    /// Puts another entry of the environment in the place of the one that begins so, in a forked child.
+    fn replace(&mut self, beginning: &CStr, entry: *const libc::c_char) {
+        let beginning = beginning.to_bytes();
+        for place in self.envp.iter_mut().filter(|place| !place.is_null()) {
+            // SAFETY: all but the last are strings that live as long as the child does before it executes.
+            if unsafe { CStr::from_ptr(*place) }.to_bytes().starts_with(beginning) {
+                *place = entry;
+            }
+        }
+    }
+
     /// Forgets all pointers, and what an uncommon command has taken.
     pub fn clear(&mut self) {
         for array in [&mut self.argv, &mut self.envp] {
@@ -122,6 +143,9 @@ impl Plan<'_> {
     unsafe fn try_to_run(&mut self) -> Result<std::convert::Infallible, (Step, Errno)> {
         self.set_up().map_err(|errno| (Step::SetUp, errno))?;
         let path = look_up(self.candidates).map_err(|errno| (Step::Lookup, errno))?;
+        self.fill_in_secrets().map_err(|errno| (Step::Secrets, errno))?;
+        // Before it, files and the nice level still need root.
+        self.user.map_or(Ok(()), become_user).map_err(|errno| (Step::User, errno))?;
         // Last, because a signal that comes from here on ends the child.
         set_mask(&mask_of(&[])).map_err(|errno| (Step::SetUp, errno))?;
         // SAFETY: handed on.
@@ -144,8 +168,12 @@ impl Plan<'_> {
         }
         normal_scheduling()?;
         rustix::process::setpgid(None, None)?;
-        if self.dies_with_us {
+        if let Some(parent) = self.dies_with {
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+            // It may have ended before that.
+            if rustix::process::getppid() != Some(parent) {
+                return Err(Errno::SRCH);
+            }
         }
         self.give_back();
         Ok(())
@@ -162,6 +190,18 @@ impl Plan<'_> {
         {
             let _ = rustix::io::write(&file, score.as_bytes());
         }
+    }
+
+    /// Replaces the values that are secrets. The program may be one that runs without: then such a value stays.
+    fn fill_in_secrets(&mut self) -> Result<(), Errno> {
+        for secret in self.secrets {
+            match read_secret(secret) {
+                Ok(entry) => self.arrays.replace(&secret.entry, entry),
+                Err(errno) if self.needs_secrets => return Err(errno),
+                Err(_) => {}
+            }
+        }
+        Ok(())
     }
 
     /// # Safety
@@ -200,7 +240,9 @@ impl Report {
         let step = match self.step {
             Step::Lookup => 0,
             Step::Exec => 1,
-            _ => 2,
+            Step::Secrets => 2,
+            Step::User => 3,
+            _ => 4,
         };
         let mut bytes = [0; Self::SIZE];
         for (place, number) in bytes.chunks_exact_mut(4).zip([self.pid, step, self.errno]) {
@@ -215,6 +257,8 @@ impl Report {
         let step = match i32::from_ne_bytes(step) {
             0 => Step::Lookup,
             1 => Step::Exec,
+            2 => Step::Secrets,
+            3 => Step::User,
             _ => Step::SetUp,
         };
         Self { pid: i32::from_ne_bytes([a, b, c, d]), step, errno: i32::from_ne_bytes([e, f, g, h]) }
@@ -233,6 +277,62 @@ fn look_up(candidates: &[CString]) -> Result<*const libc::c_char, Errno> {
         }
     }
     Err(failure)
+}
+
+/// The entry of the environment with a secret in it, in memory that was never the daemon's.
+fn read_secret(secret: &Secret) -> Result<*const libc::c_char, Errno> {
+    let beginning = secret.entry.to_bytes();
+    // One byte more than may be there tells what is too long; the last one ends the string.
+    let length = beginning.len() + Secret::LIMIT + 2;
+    let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
+    // SAFETY: a new mapping, which nobody else knows, is in the place of no other.
+    let place = unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), length, protection, flags) }?;
+    // SAFETY: it is that long and holds zeroes, and no other reference to it is there; it stays until the child
+    // executes.
+    let entry = unsafe { std::slice::from_raw_parts_mut(place.cast::<u8>(), length) };
+    let (name, value) = entry.split_at_mut_checked(beginning.len()).ok_or(Errno::INVAL)?;
+    name.copy_from_slice(beginning);
+    let value = value.get_mut(..=Secret::LIMIT).ok_or(Errno::INVAL)?;
+    let count = trimmed(read_file(&secret.file, value)?).len();
+    let (value, rest) = value.split_at_mut_checked(count).ok_or(Errno::INVAL)?;
+    rest.fill(0);
+    let mut signature = [0; Secret::SIGNATURE_LIMIT];
+    let signature = trimmed(read_file(&secret.signature, &mut signature)?);
+    // What comes after a NUL would not be in the variable.
+    if value.contains(&0) || !is_signed(value, signature) {
+        return Err(Errno::BADMSG);
+    }
+    Ok(place.cast())
+}
+
+/// A file's content, which must leave room in the buffer.
+fn read_file<'a>(path: &CStr, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = rustix::fs::open(path, flags, Mode::empty())?;
+    let mut count = 0;
+    while let Some(room) = buffer.get_mut(count..)
+        && let more @ 1.. = rustix::io::read(&file, room)?
+    {
+        count += more;
+    }
+    if count >= buffer.len() { Err(Errno::FBIG) } else { Ok(buffer.get(..count).unwrap_or_default()) }
+}
+
+/// Takes the user's and the group's number for all purposes, and gives up all other groups; looks whether it
+/// was so.
+fn become_user(ids: Ids) -> Result<(), Errno> {
+    let (user, group) = (Uid::from_raw(ids.user), Gid::from_raw(ids.group));
+    set_thread_groups(&[])?;
+    set_thread_res_gid(group, group, group)?;
+    set_thread_res_uid(user, user, user)?;
+    let (mut users, mut groups) = ([0; 3], [0; 3]);
+    let [real, effective, saved] = &mut users;
+    // SAFETY: three valid places for numbers.
+    check(unsafe { libc::getresuid(real, effective, saved) })?;
+    let [real, effective, saved] = &mut groups;
+    // SAFETY: as before.
+    check(unsafe { libc::getresgid(real, effective, saved) })?;
+    if users != [ids.user; 3] || groups != [ids.group; 3] { Err(Errno::PERM) } else { Ok(()) }
 }
 
 /// Makes `from` the descriptor `to`, open across exec.
@@ -306,7 +406,7 @@ mod tests {
 
     #[test]
     fn reports_survive_the_pipe() {
-        for step in [Step::Lookup, Step::SetUp, Step::Exec] {
+        for step in [Step::Lookup, Step::SetUp, Step::Secrets, Step::User, Step::Exec] {
             let bytes = Report { pid: 12345, step, errno: 13 }.to_bytes();
             let report = Report::from_bytes(bytes);
             assert_eq!((report.pid, report.step, report.errno), (12345, step, 13));

@@ -9,6 +9,7 @@ use super::super::reactor::sleep_until;
 use super::super::signal::Signals;
 use super::super::testing::{block_on, isolated};
 use super::*;
+use crate::agent::secret::Secret;
 
 /// One process with a loop that buries its children, and what they wrote.
 struct Nursery {
@@ -83,7 +84,7 @@ fn command(path: &str, arguments: &[&str]) -> Command {
     Command {
         candidates: vec![CString::new(path).unwrap()],
         arguments: arguments.iter().map(|argument| CString::new(*argument).unwrap()).collect(),
-        environment: Vec::new(),
+        ..Command::default()
     }
 }
 
@@ -462,5 +463,129 @@ fn five_hundred_at_once() {
         });
         assert_eq!(total, (0..500).map(|number| number % 200).sum());
         assert_eq!(nursery.children.count(), 0);
+    });
+}
+
+/// A directory with a secret in it: what the file holds, and its signature.
+fn secret(name: &str, value: &[u8], signature: &str) -> Secret {
+    let path = std::env::temp_dir().join(format!("pacelet-secret-{name}-{}", std::process::id()));
+    std::fs::write(&path, value).unwrap();
+    let sign = path.with_extension("sign");
+    std::fs::write(&sign, signature).unwrap();
+    let text = |path: &PathBuf| CString::new(path.to_str().unwrap()).unwrap();
+    Secret { entry: c"OCF_RESKEY_p=".to_owned(), file: text(&path), signature: text(&sign) }
+}
+
+/// A script that is told a secret in place of `lrm://`.
+fn told(secret: &Secret, needs_secrets: bool) -> Command {
+    Command {
+        environment: vec![c"OCF_RESKEY_p=lrm://".to_owned(), c"OCF_RESKEY_pq=x".to_owned()],
+        secrets: vec![secret.clone()],
+        needs_secrets,
+        ..shell("printf %s \"$OCF_RESKEY_p/$OCF_RESKEY_pq\"")
+    }
+}
+
+fn forget(secret: &Secret) {
+    for path in [&secret.file, &secret.signature] {
+        std::fs::remove_file(path.to_str().unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn a_secret_takes_the_place_of_its_stand_in() {
+    isolated(|| {
+        let nursery = Nursery::new(&[]);
+        let good = secret("good", b"abc \n", "900150983CD24FB0d6963f7d28e17f72\n");
+        let outcome = nursery.run(told(&good, true));
+        assert_eq!((outcome.ending, outcome.stdout()), (Some(Ending::Exited(0)), "abc/x"));
+        forget(&good);
+    });
+}
+
+#[test]
+fn without_its_secret_only_a_program_runs_that_does_not_need_it() {
+    isolated(|| {
+        let nursery = Nursery::new(&[]);
+        let signature = "900150983cd24fb0d6963f7d28e17f72";
+        let gone = secret("gone", b"abc", signature);
+        forget(&gone);
+        let link = secret("link", b"abc", signature);
+        let target = link.file.to_str().unwrap().to_owned() + ".target";
+        std::fs::rename(link.file.to_str().unwrap(), &target).unwrap();
+        std::os::unix::fs::symlink(&target, link.file.to_str().unwrap()).unwrap();
+        let others = [
+            secret("wrong", b"abd", signature),
+            secret("unsigned", b"abc", ""),
+            secret("nul", b"abc\0", "147a664a2ca9410911e61986d3f0d52a"),
+            secret("long", &vec![b'x'; Secret::LIMIT + 1], signature),
+            link,
+        ];
+        for secret in others.iter().chain([&gone]) {
+            let outcome = nursery.run(told(secret, true));
+            let ending = outcome.ending.unwrap();
+            assert!(matches!(ending, Ending::NotRun(Step::Secrets, _)), "{:?}: {ending:?}", secret.file);
+            assert_eq!(nursery.run(told(secret, false)).stdout(), "lrm:///x", "{:?}", secret.file);
+        }
+        others.iter().for_each(forget);
+        std::fs::remove_file(target).unwrap();
+    });
+}
+
+#[test]
+fn the_longest_secret() {
+    isolated(|| {
+        let nursery = Nursery::new(&[]);
+        let value = vec![b'x'; Secret::LIMIT];
+        let longest = secret("longest", &value, "598bf98d5c865461aef3eaa8d95a0fd9");
+        let outcome = nursery.run(told(&longest, true));
+        assert_eq!((outcome.ending, outcome.stdout.len()), (Some(Ending::Exited(0)), Secret::LIMIT + 2));
+        forget(&longest);
+    });
+}
+
+#[test]
+fn a_program_runs_as_another_user_without_its_groups() {
+    isolated(|| {
+        if !rustix::process::geteuid().is_root() {
+            std::io::Write::write_all(&mut std::io::stderr(), b"skipped: a change of user: needs root\n")
+                .unwrap();
+            return;
+        }
+        let nursery = Nursery::new(&[]);
+        let ids = Ids::of_user("nobody").unwrap();
+        let script = "grep -E '^(Uid|Gid|Groups):' /proc/self/status | tr -d '\\t\\n '";
+        let outcome = nursery.run(Command { user: Some("nobody"), ..shell(script) });
+        let (user, group) = (ids.user.to_string().repeat(4), ids.group.to_string().repeat(4));
+        assert_eq!(outcome.stdout(), format!("Uid:{user}Gid:{group}Groups:"));
+        assert_eq!(outcome.ending, Some(Ending::Exited(0)));
+    });
+}
+
+#[test]
+fn nobody_of_that_name() {
+    isolated(|| {
+        let nursery = Nursery::new(&[]);
+        let command = Command { user: Some("nobody-is-called-that"), ..shell("true") };
+        assert!(matches!(nursery.children.spawn(&command), Err((Step::User, Errno::NOENT))));
+    });
+}
+
+/// Who is not root cannot become another: then the program must not run as who it was.
+#[test]
+fn a_change_of_user_that_fails_is_the_end() {
+    isolated(|| {
+        if rustix::process::geteuid().is_root() {
+            rustix::thread::set_thread_res_uid(
+                rustix::process::Uid::from_raw(65534),
+                rustix::process::Uid::from_raw(65534),
+                rustix::process::Uid::from_raw(65534),
+            )
+            .unwrap();
+        }
+        let nursery = Nursery::new(&[]);
+        let outcome = nursery.run(Command { user: Some("daemon"), ..shell("echo ran") });
+        assert!(matches!(outcome.ending, Some(Ending::NotRun(Step::User, _))), "{outcome:?}");
+        assert_eq!(outcome.stdout(), "");
     });
 }

@@ -114,6 +114,7 @@ impl Daemon {
                 text(&[b"PCMK_remote_port=", address.port().to_string().as_bytes()])?,
                 text(&[b"OCF_RA_PATH=", agents.as_os_str().as_bytes()])?,
             ],
+            ..Command::default()
         };
         let program = Program::start(&command, output.as_fd())
             .map_err(|errno| format!("cannot start {}: {errno}", program.display()))?;

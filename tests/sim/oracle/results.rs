@@ -87,6 +87,7 @@ impl Outcome {
             Step::Exec => {
                 Self { ran: true, ..Self::ours(rc, DONE, "Child process was unable to execute file") }
             }
+            Step::Secrets => Self { ran: true, ..Self::ours(2, DONE, "Unable to load CIB secrets") },
             Step::User => Self { ran: true, ..Self::ours(4, DONE, "Could not set user") },
             Step::Pipe | Step::Fork | Step::SetUp => Self::ours(rc, ERROR, ""),
         }

@@ -177,6 +177,7 @@ fn command(call: i64, action: &str) -> Command {
         candidates: AGENTS.map(|place| text(format!("{}/p/T", place.to_str().unwrap()))).into(),
         arguments: vec![text(action.into())],
         environment: environment.iter().map(|entry| text((*entry).into())).collect(),
+        ..Command::default()
     }
 }
 
