@@ -1,9 +1,10 @@
 //! Agents: a request becomes a [`Command`] to run, its [`Ending`] becomes an [`Outcome`].
 //!
 //! One file per standard: `ocf`, `lsb`, `systemd`; `service` is one of the last two, and which of them is found out
-//! anew for each run. Nothing here runs anything: `sys` does, and systemd.
+//! anew for each run. And `alert`, which is no standard. Nothing here runs anything: `sys` does, and systemd.
 #![forbid(unsafe_code)]
 
+pub mod alert;
 mod lsb;
 mod ocf;
 mod outcome;

@@ -198,7 +198,9 @@ impl Core {
             self.effects.append(self.units.effects());
             let Some((child, outcome, output)) = self.units.poll() else { return };
             self.executor.answered(child, outcome, output.as_bytes(), now);
-            self.executor.dispatch(now);
+            if !self.is_leaving() {
+                self.executor.dispatch(now);
+            }
         }
     }
 

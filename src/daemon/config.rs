@@ -133,6 +133,8 @@ pub struct Machine {
     pub memory_limit: Option<u64>,
     /// Bytes of a page of memory.
     pub page_size: usize,
+    /// Whether the daemon is the first process there is, as in a container.
+    pub is_first_process: bool,
 }
 
 impl Config {
@@ -166,11 +168,13 @@ impl Config {
         let priority = reader.priority();
         let ocf_root = reader.ocf_root();
         let log_file = reader.log_file(machine.has_log_directory);
+        let watchdog = reader.watchdog();
         Self {
             settings: Settings {
                 place: Place { agent_path: reader.agent_path(&ocf_root), ocf_root },
                 node_start_state: reader.node_start_state(),
                 tools: reader.tools(machine),
+                watchdog: (!reader.is_container(machine)).then(|| watchdog.unwrap_or_default()),
             },
             socket_directory: reader.socket_directory(machine),
             bus: reader.bus(),
@@ -186,7 +190,7 @@ impl Config {
                 let more = arguments.logfile.iter().map(|file| machine.directory.join(file).into());
                 reader.log_files(log_file.iter().cloned().chain(more).collect(), debug)
             },
-            user_timeout_millis: reader.user_timeout(),
+            user_timeout_millis: user_timeout(watchdog),
             environment: reader.for_children(facility, log_file.as_deref(), debug),
             warnings: reader.warnings,
         }
@@ -341,16 +345,22 @@ impl Reader {
         path
     }
 
-    /// Half of what the watchdog allows (remote-protocol.md section 4).
-    fn user_timeout(&mut self) -> Option<u32> {
+    /// What a container's watchdog says is not for it (daemon-lifecycle.md section 8).
+    fn is_container(&self, machine: &Machine) -> bool {
+        let mode = self.option("remote_pid1").unwrap_or_default();
+        machine.is_first_process
+            || [&b"full"[..], b"vars"].iter().any(|&name| mode.eq_ignore_ascii_case(name))
+    }
+
+    /// After how many milliseconds without its care the hardware watchdog ends this node.
+    fn watchdog(&mut self) -> Option<u64> {
         let value = self.environment.get(&OsString::from("SBD_WATCHDOG_TIMEOUT"))?.as_bytes().to_vec();
         let millis = std::str::from_utf8(&value).ok().and_then(milliseconds);
         if millis.is_none() && !value.is_empty() {
             let wanted = "a time, such as \"5\" or \"5s\"";
             self.warn("SBD_WATCHDOG_TIMEOUT", &value, wanted, "going on without it");
         }
-        let half = u32::try_from(millis? / 2).unwrap_or(u32::MAX);
-        Some(half).filter(|&half| half > 0)
+        millis
     }
 
     /// What a node does when it joins is the cluster's business, so anything is handed on.
@@ -462,12 +472,18 @@ fn c_string(mut bytes: Vec<u8>) -> CString {
     CString::new(bytes).unwrap_or_default()
 }
 
+/// Half of what the watchdog allows (remote-protocol.md section 4).
+fn user_timeout(watchdog: Option<u64>) -> Option<u32> {
+    let half = u32::try_from(watchdog? / 2).unwrap_or(u32::MAX);
+    Some(half).filter(|&half| half > 0)
+}
+
 fn port_of(text: &str) -> Option<u16> {
     text.parse().ok().filter(|&port| port > 0)
 }
 
 /// A time as Pacemaker writes it: a number and, unless it means seconds, a unit.
-fn milliseconds(text: &str) -> Option<u64> {
+pub(super) fn milliseconds(text: &str) -> Option<u64> {
     let text = text.trim();
     let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);

@@ -49,6 +49,8 @@ pub struct Settings {
     pub node_start_state: Option<String>,
     /// What sessions of local tools may take; `None`: there are none.
     pub tools: Option<Limits>,
+    /// `SBD_WATCHDOG_TIMEOUT` in milliseconds, 0 without; `None` in a container, which its host fences.
+    pub watchdog: Option<u64>,
 }
 
 /// Something that happened outside.
@@ -163,6 +165,8 @@ pub enum Event<'a> {
         /// What it or the system did wrong, if that was it.
         fault: Option<String>,
     },
+    /// Whether sbd runs, which feeds the watchdog: what [`Effect::FindSbd`] asked for.
+    SbdFound(bool),
     /// SIGTERM.
     Terminate,
     /// [`Core::is_reading`], and others have had their turn.
@@ -203,6 +207,8 @@ pub enum Effect {
     /// Do something with a tool's connection. What it wants is at [`Core::tool_outgoing`] and [`Core::wants_request`]; what
     /// came of it is told by [`Event::ToolDelivery`], [`Event::ToolRequest`] and [`Event::ToolGone`].
     Tool(Errand),
+    /// Find out whether sbd runs, and tell it by [`Event::SbdFound`].
+    FindSbd,
     /// Write a line to the log.
     Log(Line),
     /// End the process. Children that still run are left alone.
@@ -245,8 +251,12 @@ pub struct Core {
     pub(super) last_message: u64,
     port: Port,
     pub(super) names: Names,
+    /// The time-out that [`Effect::FindSbd`] was asked for, in milliseconds and as it came.
+    pub(super) watchdog_limit: Option<(u64, String)>,
     /// The port was closed for lack of a key.
     key_was_gone: bool,
+    /// All is over, but alerts are in flight: until when their end is waited for.
+    leaving: Option<Instant>,
     /// [`Effect::Exit`] is on its way or has been told: the last effect.
     has_ended: bool,
 }
@@ -272,7 +282,9 @@ impl Core {
             last_message: 0,
             port: Port::default(),
             names: Names::default(),
+            watchdog_limit: None,
             key_was_gone: false,
+            leaving: None,
             has_ended: false,
         }
     }
@@ -281,6 +293,11 @@ impl Core {
     /// after the end.
     pub fn handle(&mut self, event: Event<'_>, now: Now, entropy: &mut dyn CryptoRngCore) {
         if self.has_ended {
+            return;
+        }
+        // Then nothing else begins, and whoever was connected is not any more.
+        let is_left = matches!(event, Event::Output { .. } | Event::Ended { .. } | Event::Wake);
+        if self.is_leaving() && !is_left {
             return;
         }
         match event {
@@ -322,13 +339,19 @@ impl Core {
                 self.proxy.gone(tool, fault.as_deref(), now.mono);
                 self.local_gone(tool, now);
             }
+            Event::SbdFound(runs) => self.sbd_found(runs),
             Event::Terminate => self.terminate(now),
             Event::Resume => self.resume(now, entropy),
             Event::Wake => self.wake(now),
         }
-        self.executor.dispatch(now);
+        if !self.is_leaving() {
+            self.executor.dispatch(now);
+        }
         self.carry_out(now);
         self.serve_tools(now, entropy);
+        if self.leaving.is_some_and(|until| until <= now.mono || self.executor.alerts_end().is_none()) {
+            self.end(ExitCode::Ok);
+        }
     }
 
     /// The next thing to do, `None` when all has been told.
@@ -353,6 +376,9 @@ impl Core {
 
     /// When to send [`Event::Wake`] if nothing else happens before.
     pub fn deadline(&self) -> Option<Instant> {
+        if let Some(until) = self.leaving {
+            return Some(self.executor.deadline().map_or(until, |at| at.min(until)));
+        }
         let connections = self.connections.values().filter_map(|connection| connection.deadline());
         let own = self.port.deadline().into_iter().chain(self.names.deadline());
         let own = own.chain(self.shutdown.deadline()).chain(self.proxy.deadline());
@@ -457,6 +483,9 @@ impl Core {
 
     fn wake(&mut self, now: Now) {
         self.executor.wake(now);
+        if self.is_leaving() {
+            return;
+        }
         self.units.wake(now.mono);
         self.proxy.wake(now.mono);
         let overdue: Vec<_> = self
@@ -483,6 +512,18 @@ impl Core {
             self.closing.insert(conn, Box::new(Closing { connection, fault: None }));
             self.effects.push_back(Effect::Close(conn));
         }
+        match self.executor.alerts_end() {
+            Some(until) if code == ExitCode::Ok => self.leaving = Some(until),
+            _ => self.end(code),
+        }
+    }
+
+    /// Whether only the last alerts are waited for.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.is_some()
+    }
+
+    fn end(&mut self, code: ExitCode) {
         self.effects.push_back(Effect::Exit(code));
         self.has_ended = true;
     }

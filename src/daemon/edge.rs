@@ -31,6 +31,7 @@ use crate::log::Line;
 use crate::remote::ConnId;
 use crate::sys::child::{Children, Handle};
 use crate::sys::entropy::{self, Entropy};
+use crate::sys::process;
 use crate::sys::reactor::{Notifier, Reactor, Timer, sleep_until};
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::socket::{self, Host, ListenFailure, Listener};
@@ -63,6 +64,8 @@ const ACCEPTS_PER_TURN: usize = 16;
 const ACCEPT_PAUSE: u64 = 100;
 /// How often the key file and silent tools are looked at, in milliseconds.
 const SECOND: u64 = 1000;
+/// The process that feeds the hardware watchdog of a node that fences itself.
+const SBD: &str = "sbd";
 /// How often the kernel is asked whether it has random bytes by now, in milliseconds.
 const ENTROPY_PAUSE: u64 = 100;
 
@@ -197,6 +200,7 @@ impl Edge {
             Effect::Bus(effect) => self.bus(effect),
             Effect::Serve(name) => self.serve_tools(name),
             Effect::Tool(errand) => self.do_errand(errand),
+            Effect::FindSbd => self.handle(Event::SbdFound(process::is_running(SBD))),
             Effect::Log(line) => self.log(&line),
             Effect::Exit(code) => {
                 self.tools.close();

@@ -136,7 +136,7 @@ mod tests {
     fn refusals_do_not_fill_the_log() {
         let place = Place { agent_path: Vec::new(), ocf_root: c"/".to_owned() };
         let tools = Some(Limits::default());
-        let mut core = Core::new(Settings { place, node_start_state: None, tools });
+        let mut core = Core::new(Settings { place, node_start_state: None, tools, watchdog: None });
         let (tool, client) = (ToolId(1), Client { pid: 1, uid: 1000, user: None, may_open: true });
         let asks = Event::ToolAsks { tool, name: Name::Lrmd, client, longest: 1 };
         let now = Now { mono: Instant::from_millis(5), epoch: 0 };

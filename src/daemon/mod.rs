@@ -18,6 +18,7 @@ mod run;
 mod settings_file;
 mod shutdown;
 mod units;
+mod watchdog;
 
 pub use self::core::{Core, Effect, Event, ExitCode, Settings};
 pub use self::log_file::main as write_log_files;

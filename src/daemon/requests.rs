@@ -116,7 +116,13 @@ impl Core {
                 self.reply(to, 0, ReplyExtra::None, now);
                 self.tell_all(0, to, "lrmd_rsc_poke", resource.as_deref(), now);
             }
-            Operation::Check => {}
+            // Not carried out before the reply: nobody waits for what it does.
+            Operation::Alert(alert) => {
+                let result = self.executor.alert(*alert, now);
+                self.log_result(to.to, "lrmd_alert_exec", result, now);
+                self.reply(to, code(result), ReplyExtra::None, now);
+            }
+            Operation::Check(timeout) => self.check_watchdog(to.to, timeout.as_deref()),
             // Only who is a provider has sessions to speak for.
             Operation::Forward(_) => self.refuse(to, "ipc_fwd", Refusal::NotSupported, now),
         }
@@ -257,7 +263,9 @@ impl Core {
         let why = match refusal {
             Refusal::NotPermitted => "only root and hacluster may do that",
             Refusal::NotSupported => "no such operation",
-            Refusal::TooMuch => "there are too many, of resources, operations, or parameters of this one",
+            Refusal::TooMuch => {
+                "there are too many, of resources, operations, alerts, or parameters of this one"
+            }
             _ => "something it needs is missing or cannot be used",
         };
         let operation = Escaped(operation.as_bytes());

@@ -74,6 +74,7 @@ fn machine() -> Machine {
         shared_memory: shm::free_space(SHARED_MEMORY),
         memory_limit: memory::limit(read),
         page_size: shm::page_size(),
+        is_first_process: is_first,
     }
 }
 

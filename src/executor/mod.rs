@@ -50,6 +50,7 @@
 //! [`Executor::dispatch`]: the reply with the call id is on its way before the operation can end.
 #![forbid(unsafe_code)]
 
+mod alerts;
 mod operation;
 mod run;
 #[cfg(test)]
@@ -65,6 +66,8 @@ use crate::log::{Escaped, Line};
 use crate::time::{Instant, Now};
 use crate::trial::{self, Mutant};
 
+pub use self::alerts::Alert;
+use self::alerts::Flight;
 use self::operation::{Operation, OperationId, Phase};
 
 /// For how many actions the queue keeps room while it is empty.
@@ -220,6 +223,7 @@ pub struct Executor {
     resources: BTreeMap<Rc<str>, Box<Resource>>,
     operations: BTreeMap<OperationId, Box<Operation>>,
     children: BTreeMap<ChildId, OperationId>,
+    alerts: Vec<Flight>,
     /// The processes that were left behind, and whose lanes they have: at most one of each resource.
     left_behind: BTreeMap<ChildId, Rc<str>>,
     deadlines: BTreeSet<(Instant, OperationId)>,
@@ -228,6 +232,7 @@ pub struct Executor {
     actions: VecDeque<Action>,
     last_operation: u64,
     last_child: u64,
+    last_alert: u64,
 }
 
 impl Executor {
@@ -244,12 +249,14 @@ impl Executor {
             resources: BTreeMap::new(),
             operations: BTreeMap::new(),
             children: BTreeMap::new(),
+            alerts: Vec::new(),
             left_behind: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             ready: VecDeque::new(),
             actions: VecDeque::new(),
             last_operation: 0,
             last_child: 0,
+            last_alert: 0,
         }
     }
 
@@ -429,7 +436,7 @@ impl Executor {
 
     /// When to call [`Executor::wake`].
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(at, _)| *at)
+        self.deadlines.first().map(|(at, _)| *at).into_iter().chain(self.alert_deadline()).min()
     }
 
     fn registration(&self, name: &str) -> Option<&Registration> {

@@ -14,7 +14,7 @@ use super::operation::{Cause, Operation, OperationId, Phase};
 use super::{Action, Executor};
 
 /// How long after SIGKILL a process may take to be reaped before it is left behind, in milliseconds.
-const REAP_LIMIT: u32 = 5000;
+pub(super) const REAP_LIMIT: u32 = 5000;
 
 impl Executor {
     /// Starts what can start. Call it after the replies to what was requested have been queued.
@@ -31,6 +31,9 @@ impl Executor {
     /// A child wrote something.
     pub fn output(&mut self, child: ChildId, stream: Stream, bytes: &[u8]) {
         let Some(operation) = self.children.get(&child).and_then(|id| self.operations.get_mut(id)) else {
+            if stream == Stream::Stderr {
+                self.alert_says(child, bytes);
+            }
             return;
         };
         match stream {
@@ -46,6 +49,9 @@ impl Executor {
         }
         let operation = self.children.remove(&child).and_then(|id| Some((id, self.operations.get(&id)?)));
         let Some((id, operation)) = operation else {
+            if self.alert_ended(child, ending, now) {
+                return;
+            }
             self.log(line!(
                 Error,
                 "Child {} ended, which no operation waits for: please report this",
@@ -128,6 +134,7 @@ impl Executor {
             self.set_deadline(id, None);
             self.deadline_passed(id, now);
         }
+        self.wake_alerts(now);
     }
 
     fn deadline_passed(&mut self, id: OperationId, now: Now) {

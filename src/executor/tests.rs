@@ -1,6 +1,7 @@
 //! The life of operations; `cancel`: what takes them away; `stuck`: those whose process cannot be killed; `unit`: those
-//! that systemd works on.
+//! that systemd works on; `alerts`.
 
+mod alerts;
 mod cancel;
 mod stuck;
 mod unit;
@@ -19,6 +20,7 @@ struct Lab {
     asked: Vec<(ChildId, u32)>,
     forgotten: Vec<ChildId>,
     told: Vec<Completion>,
+    lines: Vec<Line>,
 }
 
 impl Lab {
@@ -35,6 +37,7 @@ impl Lab {
             asked: vec![],
             forgotten: vec![],
             told: vec![],
+            lines: vec![],
         };
         lab.register("r");
         lab
@@ -89,7 +92,7 @@ impl Lab {
                 Action::Ask { child, timeout, .. } => self.asked.push((child, timeout)),
                 Action::Forget(child) => self.forgotten.push(child),
                 Action::Notify(completion) => self.told.push(*completion),
-                Action::Log(_) => {}
+                Action::Log(line) => self.lines.push(line),
             }
         }
     }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::agent::{Agent, Parameters};
-use crate::executor::Refusal;
+use crate::executor::{Alert, Refusal};
 use crate::xml::{Document, Element};
 
 /// Bit of `lrmd_callopt` in `lrmd_rsc_register`: recurring operations end with the last connection.
@@ -99,8 +99,10 @@ pub enum Operation {
     Recurring(Option<String>),
     /// `lrmd_rsc_poke`, with a resource's name if one was given.
     Poke(Option<String>),
-    /// `lrmd_check`: no reply.
-    Check,
+    /// `lrmd_alert_exec`.
+    Alert(Box<Alert>),
+    /// `lrmd_check`, with the cluster's time-out for a node that fences itself: no reply.
+    Check(Option<String>),
     /// `ipc_fwd`: something of a local tool's session.
     Forward(Forward),
 }
@@ -207,7 +209,20 @@ impl Operation {
             }
             "lrmd_get_recurring" => Ok(Self::Recurring(name())),
             "lrmd_rsc_poke" => Ok(Self::Poke(name())),
-            "lrmd_check" => Ok(Self::Check),
+            "lrmd_alert_exec" => {
+                let alert = &root.descendant("lrmd_alert").ok_or(Refusal::Invalid)?;
+                Ok(Self::Alert(Box::new(Alert {
+                    name: text(alert, "lrmd_alert_id").ok_or(Refusal::Invalid)?,
+                    path: text(alert, "lrmd_alert_path").ok_or(Refusal::Invalid)?,
+                    timeout: number(alert, "lrmd_timeout"),
+                    parameters: parameters(alert)?,
+                })))
+            }
+            "lrmd_check" => {
+                let settings = root.children().find(|child| child.name() == "lrmd_calldata");
+                let settings = settings.and_then(|wrapper| wrapper.first_child());
+                Ok(Self::Check(settings.and_then(|settings| text(&settings, "lrmd_watchdog"))))
+            }
             "ipc_fwd" => Ok(Self::Forward(Forward::parse(root))),
             _ => Err(Refusal::NotSupported),
         }
@@ -217,25 +232,6 @@ impl Operation {
 impl Execute {
     fn parse(root: &Element<'_>, resource: &Element<'_>) -> Result<Self, Refusal> {
         let options = number(root, "lrmd_callopt");
-        let mut parameters = Parameters::default();
-        let mut add = |name: String, value: String| {
-            if parameters.len() >= Parameters::LIMIT {
-                return Err(Refusal::TooMuch);
-            }
-            parameters.insert(name, value).map_err(|_| Refusal::Invalid)
-        };
-        if let Some(attributes) = resource.children().find(|child| child.name() == "attributes") {
-            for attribute in attributes.attributes() {
-                add(attribute.name.to_owned(), attribute.value().into_owned())?;
-            }
-            // After the attributes: of two with the same name the later wins.
-            for child in attributes.children().filter(|child| child.name() == "param") {
-                let (Some(name), Some(value)) = (text(&child, "name"), text(&child, "value")) else {
-                    continue;
-                };
-                add(name, value)?;
-            }
-        }
         Ok(Self {
             resource: text(resource, "lrmd_rsc_id").ok_or(Refusal::Invalid)?,
             action: text(resource, "lrmd_rsc_action").ok_or(Refusal::Invalid)?,
@@ -245,9 +241,31 @@ impl Execute {
             user_data: text(resource, "lrmd_rsc_userdata_str"),
             notify_requester_only: options & NOTIFY_ORIG_ONLY != 0,
             notify_changes_only: options & NOTIFY_CHANGES_ONLY != 0,
-            parameters,
+            parameters: parameters(resource)?,
         })
     }
+}
+
+/// What an agent or an alert is to be told.
+fn parameters(of: &Element<'_>) -> Result<Parameters, Refusal> {
+    let mut parameters = Parameters::default();
+    let mut add = |name: String, value: String| {
+        if parameters.len() >= Parameters::LIMIT {
+            return Err(Refusal::TooMuch);
+        }
+        parameters.insert(name, value).map_err(|_| Refusal::Invalid)
+    };
+    if let Some(attributes) = of.children().find(|child| child.name() == "attributes") {
+        for attribute in attributes.attributes() {
+            add(attribute.name.to_owned(), attribute.value().into_owned())?;
+        }
+        // After the attributes: of two with the same name the later wins.
+        for child in attributes.children().filter(|child| child.name() == "param") {
+            let (Some(name), Some(value)) = (text(&child, "name"), text(&child, "value")) else { continue };
+            add(name, value)?;
+        }
+    }
+    Ok(parameters)
 }
 
 impl Forward {
@@ -326,6 +344,33 @@ mod tests {
         assert_eq!(execute.user_data.as_deref(), Some("12:4:0:7f"));
         assert!(execute.notify_requester_only && execute.notify_changes_only);
         assert_eq!(execute.parameters.iter().collect::<Vec<_>>(), [("1", ""), ("a", "1\n2"), ("b", "y")]);
+    }
+
+    #[test]
+    fn an_alert_and_a_check_as_a_controller_sends_them() {
+        let message = r#"<lrmd_command t="lrmd" lrmd_op="lrmd_alert_exec" lrmd_timeout="1" lrmd_callopt="2"><lrmd_calldata><lrmd_alert lrmd_origin="x" lrmd_alert_id="alert-1" lrmd_alert_path="/a.sh" lrmd_timeout="30000"><attributes CRM_alert_kind="node" CRM_alert_version="3.0.0"/></lrmd_alert></lrmd_calldata></lrmd_command>"#;
+        let Ok(Operation::Alert(alert)) = operation(message) else { panic!() };
+        assert_eq!((&*alert.name, &*alert.path, alert.timeout), ("alert-1", "/a.sh", 30_000));
+        assert_eq!(alert.parameters.value("CRM_alert_kind"), Some("node"));
+        let refused = |message: &str| operation(message).unwrap_err();
+        assert_eq!(refused(r#"<x lrmd_op="lrmd_alert_exec"/>"#), Refusal::Invalid);
+        assert_eq!(
+            refused(r#"<x lrmd_op="lrmd_alert_exec"><lrmd_alert lrmd_alert_id="a"/></x>"#),
+            Refusal::Invalid
+        );
+        let check = |message: &str| match operation(message) {
+            Ok(Operation::Check(watchdog)) => watchdog,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            check(
+                r#"<x lrmd_op="lrmd_check"><lrmd_calldata><lrmd_op lrmd_watchdog="10s"/></lrmd_calldata></x>"#
+            )
+            .as_deref(),
+            Some("10s")
+        );
+        assert_eq!(check(r#"<x lrmd_op="lrmd_check"><lrmd_calldata><lrmd_op/></lrmd_calldata></x>"#), None);
+        assert_eq!(check(r#"<x lrmd_op="lrmd_check"/>"#), None);
     }
 
     #[test]

@@ -3,8 +3,9 @@
 
 use std::ffi::{CStr, CString};
 use std::fmt::Write;
+use std::mem::MaybeUninit;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, RawDir};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
 use super::{Errno, signal, stderr, syslog};
@@ -108,6 +109,27 @@ pub(super) fn own_arguments() -> Option<std::ops::Range<usize>> {
     (start > 0 && end > start && end - start < 1024 * 1024).then_some(start..end)
 }
 
+/// Whether a process has this name: at most 15 bytes, as the kernel cuts longer ones.
+pub fn is_running(name: &str) -> bool {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(all) = rustix::fs::open(c"/proc", flags, Mode::empty()) else { return false };
+    let mut buffer = [MaybeUninit::<u8>::uninit(); 4096];
+    let mut entries = RawDir::new(&all, &mut buffer);
+    while let Some(Ok(entry)) = entries.next() {
+        // Of what /proc tells of a process this needs no lock that a process may hold which hangs.
+        let path = [entry.file_name().to_bytes(), b"/comm"].concat();
+        let mut told = [0; 32];
+        let count = rustix::fs::openat(&all, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .and_then(|file| rustix::io::read(&file, &mut told));
+        if count
+            .is_ok_and(|count| told.get(..count).is_some_and(|told| told.trim_ascii_end() == name.as_bytes()))
+        {
+            return true;
+        }
+    }
+    false
+}
+
 /// Goes to `directory`, which becomes the working directory of agents, too.
 ///
 /// # Errors
@@ -134,4 +156,17 @@ pub fn make_directory(path: &str) -> Result<(), Errno> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_are_found_by_name() {
+        // A thread's name is its own; /proc has the first one's for the process.
+        let own = std::fs::read_to_string(format!("/proc/{}/comm", std::process::id())).unwrap();
+        assert!(is_running(own.trim_end()), "{own}");
+        assert!(!is_running("nobody-is-called-that"));
+    }
 }

@@ -105,8 +105,8 @@ fn each_bad_value_is_named_with_what_is_done_instead() {
             "PCMK_logpriority is \"loud\" but should be emerg, alert, crit, error, warning, notice, info or debug: \
              logging from notice on",
             "OCF_ROOT is \"lib\" but should be an absolute path: using /usr/lib/ocf",
-            "A directory of OCF_RA_PATH is \"a\" but should be an absolute path: ignoring it",
             "SBD_WATCHDOG_TIMEOUT is \"soon\" but should be a time, such as \"5\" or \"5s\": going on without it",
+            "A directory of OCF_RA_PATH is \"a\" but should be an absolute path: ignoring it",
         ]
     );
     assert_eq!(config.settings.place.agent_path, [c"/b".to_owned()]);
@@ -135,6 +135,21 @@ fn half_the_watchdogs_time_is_left_to_tcp() {
         let config = Config::of(&[], &[("SBD_WATCHDOG_TIMEOUT", value)]);
         assert_eq!(config.user_timeout_millis, expected, "{value}");
     }
+}
+
+#[test]
+fn a_container_is_not_asked_for_a_watchdog() {
+    let first = Machine { is_first_process: true, ..Machine::default() };
+    let watchdog = |machine: &Machine, mode: &str| {
+        let environment = [("SBD_WATCHDOG_TIMEOUT", "5"), ("PCMK_remote_pid1", mode)];
+        Config::on(machine, &[], &environment).settings.watchdog
+    };
+    assert_eq!(watchdog(&Machine::default(), ""), Some(5000));
+    assert_eq!(watchdog(&Machine::default(), "default"), Some(5000));
+    assert_eq!(watchdog(&Machine::default(), "vars"), None);
+    assert_eq!(watchdog(&Machine::default(), "Full"), None);
+    assert_eq!(watchdog(&first, "default"), None);
+    assert_eq!(Config::of(&[], &[]).settings.watchdog, Some(0));
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn patience_ends() {
 
 fn core(tools: Option<Limits>) -> Core {
     let place = Place { agent_path: Vec::new(), ocf_root: c"/".to_owned() };
-    Core::new(Settings { place, node_start_state: None, tools })
+    Core::new(Settings { place, node_start_state: None, tools, watchdog: None })
 }
 
 fn tell(core: &mut Core, event: Event<'_>, millis: u64) -> Vec<Effect> {

@@ -52,7 +52,8 @@ const UNANSWERED: u64 = 20_000;
 /// The settings that the oracle expects the daemon to have.
 pub fn settings() -> Settings {
     let place = Place { agent_path: AGENTS.map(Into::into).into(), ocf_root: OCF_ROOT.into() };
-    Settings { place, node_start_state: Some("online".into()), tools: Some(Limits::default()) }
+    let tools = Some(Limits::default());
+    Settings { place, node_start_state: Some("online".into()), tools, watchdog: Some(5000) }
 }
 
 /// What of a message has been handed to the daemon.

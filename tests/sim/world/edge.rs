@@ -108,6 +108,8 @@ impl World {
                 Errand::Take(tool) => self.take(tool),
                 Errand::Dismiss(tool) => self.dismiss(tool)?,
             },
+            // No cluster of the simulation counts on one.
+            Effect::FindSbd => self.handle(Event::SbdFound(true)),
             Effect::Log(line) => self.log(line)?,
             Effect::Exit(code) => {
                 self.note("exit", code as u64, b"");
