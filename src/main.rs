@@ -20,7 +20,8 @@ Programs:
   demo      start a daemon and act as its cluster, to show that all works
   probe     tell whether a cluster can reach a daemon, and what is in its way
 
-Under the name pacemaker-remoted (or pacemaker_remoted) it is the daemon at once.
+Under the name pacemaker-remoted (or pacemaker_remoted) it is the daemon at once, as process 1
+of a container, too. Under the name init it is process 1 of a machine that has nothing else.
 `pacelet <program> --help` says more.
 ";
 
@@ -34,6 +35,8 @@ fn main() -> ExitCode {
     let status = match name.to_str() {
         Some("pacemaker-remoted" | "pacemaker_remoted") => run_daemon(rest),
         Some("demo") => demo_agent(rest),
+        // In other places the word is a program's that this one is not.
+        Some("init") if std::process::id() == 1 => daemon::init(env::vars_os()),
         Some(scribe::NAME) => daemon::write_log_files(rest.iter().map(OsString::as_os_str)),
         _ => by_word(rest),
     };

@@ -27,6 +27,7 @@ beside it), one NAME=value a line:
   PCMK_logfile_mode       its permissions (default 0660)
   PCMK_stderr             yes: log to standard error, too
   PCMK_debug              yes: log details for debugging
+  PCMK_remote_pid1        full: as process 1 of a container does; vars: read /etc/pacemaker/pcmk-init.env
   PCMK_ipc_buffer         longest message of tools on this machine, in bytes, if they ask for less
                           (default 131072)
   PACELET_tools           no: serve no tools on this machine

@@ -29,10 +29,6 @@ const DEFAULT_KEY: &str = "/etc/pacemaker/authkey";
 const DEFAULT_OCF_ROOT: &str = "/usr/lib/ocf";
 /// Where the system bus is if nothing else is said.
 const DEFAULT_BUS: &[u8] = b"/run/dbus/system_bus_socket";
-/// Where stock writes its log if nothing else is said. On a machine without the directory nobody wants it.
-const DEFAULT_LOG: &str = "/var/log/pacemaker/pacemaker.log";
-/// The directory of that.
-pub const LOG_DIRECTORY: &str = "/var/log/pacemaker";
 /// A log file's permissions if nothing else is said.
 const DEFAULT_LOG_MODE: u32 = 0o660;
 /// Settings that are stock's for this daemon, and have no effect in this one.
@@ -44,7 +40,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "dh_max_bits",
     "dh_min_bits",
     "key_file",
-    "remote_pid1",
     "remote_schema_directory",
     "schema_directory",
     "tls_priorities",
@@ -75,6 +70,7 @@ const KNOWN: &[&str] = &[
     "node_start_state",
     "panic_action",
     "remote_address",
+    "remote_pid1",
     "remote_port",
     "service",
     "stderr",
@@ -102,6 +98,8 @@ pub struct Config {
     pub port: u16,
     /// Where the key is.
     pub key: CString,
+    /// Whether standard error is to be where standard output is.
+    pub joins_stdout: bool,
     /// Where log lines go.
     pub sinks: Sinks,
     /// Where they go, too.
@@ -119,8 +117,12 @@ pub struct Config {
 pub struct Machine {
     /// What there is in files; what counts more comes later.
     pub settings: Vec<SettingsFile>,
-    /// Whether there is [`LOG_DIRECTORY`].
-    pub has_log_directory: bool,
+    /// Where the log file is if nothing else is said, if there is to be one.
+    pub log_file: Option<&'static str>,
+    /// What an image's author has added to the environment, if this is an image.
+    pub image: Option<SettingsFile>,
+    /// A first process looks after the daemon, whose output is where people look.
+    pub is_kept: bool,
     /// Where the daemon was started.
     pub directory: PathBuf,
     /// Whether the system's libqb is told to use sockets that are files.
@@ -133,8 +135,8 @@ pub struct Machine {
     pub memory_limit: Option<u64>,
     /// Bytes of a page of memory.
     pub page_size: usize,
-    /// Whether the daemon is the first process there is, as in a container.
-    pub is_first_process: bool,
+    /// Whether this is a container, or is said to be: its watchdog is not its own (daemon-lifecycle.md section 11).
+    pub is_container: bool,
 }
 
 impl Config {
@@ -151,6 +153,7 @@ impl Config {
             reader.warnings.extend(warnings);
         }
         reader.environment.extend(environment);
+        machine.image.iter().for_each(|file| reader.add(file));
         reader.warn_of_others();
         for word in &arguments.ignored {
             let word = Escaped(word.as_bytes());
@@ -163,24 +166,26 @@ impl Config {
             reader.set("PCMK_remote_port", port);
         }
         let debug = reader.enabled("debug") || arguments.verbose > 1;
-        let stderr = reader.enabled("stderr") || arguments.verbose > 0;
+        let joins_stdout = machine.is_kept && reader.option("stderr").is_none();
+        let stderr = joins_stdout || reader.enabled("stderr") || arguments.verbose > 0;
         let facility = reader.facility();
         let priority = reader.priority();
         let ocf_root = reader.ocf_root();
-        let log_file = reader.log_file(machine.has_log_directory);
+        let log_file = reader.log_file(machine.log_file);
         let watchdog = reader.watchdog();
         Self {
             settings: Settings {
                 place: Place { agent_path: reader.agent_path(&ocf_root), ocf_root },
                 node_start_state: reader.node_start_state(),
                 tools: reader.tools(machine),
-                watchdog: (!reader.is_container(machine)).then(|| watchdog.unwrap_or_default()),
+                watchdog: (!machine.is_container).then(|| watchdog.unwrap_or_default()),
             },
             socket_directory: reader.socket_directory(machine),
             bus: reader.bus(),
             host: reader.text("remote_address"),
             port: reader.port(),
             key: reader.key(),
+            joins_stdout,
             sinks: Sinks {
                 syslog: facility.map(|facility| (facility, priority)),
                 stderr: stderr.then_some(if debug { Level::Debug } else { Level::Info }),
@@ -206,6 +211,22 @@ struct Reader {
 impl Reader {
     fn set(&mut self, name: &str, value: &str) {
         self.environment.insert(name.into(), value.into());
+    }
+
+    /// Adds what the environment does not have yet (daemon-lifecycle.md section 8). What is for the dynamic linker
+    /// would be for agents only, all of them.
+    fn add(&mut self, file: &SettingsFile) {
+        let (settings, warnings) = file.parse();
+        self.warnings.extend(warnings);
+        for (name, value) in settings {
+            if name.as_bytes().starts_with(b"LD_") {
+                let (name, path) = (Escaped(name.as_bytes()), &file.path);
+                self.warnings
+                    .push(line!(Warning, "{name} is not taken from {path}: set it where it is needed"));
+            } else {
+                self.environment.entry(name).or_insert(value);
+            }
+        }
     }
 
     /// An option under its new or its old name; an empty one is none. Values are bytes without NUL.
@@ -345,13 +366,6 @@ impl Reader {
         path
     }
 
-    /// What a container's watchdog says is not for it (daemon-lifecycle.md section 8).
-    fn is_container(&self, machine: &Machine) -> bool {
-        let mode = self.option("remote_pid1").unwrap_or_default();
-        machine.is_first_process
-            || [&b"full"[..], b"vars"].iter().any(|&name| mode.eq_ignore_ascii_case(name))
-    }
-
     /// After how many milliseconds without its care the hardware watchdog ends this node.
     fn watchdog(&mut self) -> Option<u64> {
         let value = self.environment.get(&OsString::from("SBD_WATCHDOG_TIMEOUT"))?.as_bytes().to_vec();
@@ -378,10 +392,10 @@ impl Reader {
         Some(state)
     }
 
-    /// The detail log: what is named, or else stock's.
-    fn log_file(&mut self, has_directory: bool) -> Option<OsString> {
+    /// The detail log: what is named, or else the usual one.
+    fn log_file(&mut self, usual: Option<&str>) -> Option<OsString> {
         match self.option("logfile").map(<[u8]>::to_vec) {
-            None => has_directory.then(|| DEFAULT_LOG.into()),
+            None => usual.map(OsString::from),
             Some(file) if file == b"none" || file == b"/dev/null" => None,
             Some(file) if file.starts_with(b"/") => Some(OsStr::from_bytes(&file).to_owned()),
             Some(file) => {

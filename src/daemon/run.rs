@@ -9,12 +9,13 @@ use crate::sys::child::Children;
 use crate::sys::reactor::Reactor;
 use crate::sys::signal::Signals;
 use crate::sys::socket::Host;
-use crate::sys::{entropy, process, shm};
+use crate::sys::{entropy, process, shm, stderr};
 
 use super::arguments::{Arguments, Stop, USAGE};
-use super::config::{Config, LOG_DIRECTORY, Machine};
+use super::config::{Config, Machine};
 use super::core::{Core, ExitCode};
 use super::edge::{Edge, Parts, SHARED_MEMORY};
+use super::first::{self, IMAGE_SETTINGS, Role};
 use super::key::KeyFile;
 use super::log::{Log, NAME};
 use super::log_file::LogFile;
@@ -34,14 +35,36 @@ const FILE_SOCKETS: &str = "/etc/libqb/force-filesystem-sockets";
 /// How much of a settings file is read.
 const LONGEST_SETTINGS: u64 = 256 * 1024;
 
-/// Runs the daemon; gives its exit status (daemon-lifecycle.md section 7).
+/// Where stock writes its log if nothing else is said, by who looks after it…
+const LOG: &str = "/var/log/pacemaker/pacemaker.log";
+const LOG_OF_CONTAINER: &str = "/var/log/pcmk-init.log";
+
+/// Runs the daemon, and a first process if there is to be one; gives the exit status (daemon-lifecycle.md section 7).
 pub fn main<'a>(
     arguments: impl IntoIterator<Item = &'a OsStr>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> u8 {
+    let environment: Vec<_> = environment.into_iter().collect();
+    let role = Role::of(std::process::id(), &environment);
+    if role == Role::Container
+        && let Some(status) = first::keep_container()
+    {
+        return status;
+    }
+    run(arguments.into_iter().collect(), environment, role)
+}
+
+/// Runs the daemon as a machine's only program: what this process, its first one, is told by the kernel besides the
+/// environment is for nobody.
+pub fn init(environment: impl IntoIterator<Item = (OsString, OsString)>) -> u8 {
+    let mut environment = environment.into_iter().collect();
+    first::keep_machine(&mut environment).unwrap_or_else(|| run(Vec::new(), environment, Role::Machine))
+}
+
+fn run(arguments: Vec<&OsStr>, environment: Vec<(OsString, OsString)>, role: Role) -> u8 {
     let version = format!("{VERSION}, a Pacemaker Remote node ({NAME})");
     match Arguments::parse(NAME, &version, arguments) {
-        Ok(arguments) => start(Config::new(&arguments, environment, &machine())),
+        Ok(arguments) => start(Config::new(&arguments, environment, &machine(role))),
         Err(Stop::Answer(text, Some(file))) => match std::fs::write(&file, text) {
             Ok(()) => ExitCode::Ok as u8,
             Err(error) => complain(&format!("Cannot print to {}: {error}\n", file.display()), FAILED),
@@ -61,20 +84,28 @@ fn complain(text: &str, status: u8) -> u8 {
     status
 }
 
-/// In a container there is nobody who would have read the host's settings: the first process is told all
-/// by its environment.
-fn machine() -> Machine {
-    let is_first = std::process::id() == 1;
+/// In a container there is nobody who would have read the host's settings: its first process is told all
+/// by its environment. And a machine without anything else has no disk for a log.
+fn machine(role: Role) -> Machine {
+    let log_file = match role {
+        Role::Daemon | Role::DaemonOfImage => Some(LOG),
+        Role::Container => Some(LOG_OF_CONTAINER),
+        Role::Machine => None,
+    };
+    let has_directory = |file: &&str| Path::new(file).parent().is_some_and(Path::is_dir);
+    let image = if role == Role::Daemon { None } else { read(IMAGE_SETTINGS) };
     Machine {
-        settings: if is_first { Vec::new() } else { SettingsFile::all(read) },
-        has_log_directory: Path::new(LOG_DIRECTORY).is_dir(),
+        settings: if role == Role::Container { Vec::new() } else { SettingsFile::all(read) },
+        image: image.map(|text| SettingsFile { path: IMAGE_SETTINGS.to_owned(), text }),
+        is_kept: role.is_kept(),
+        log_file: log_file.filter(has_directory),
         directory: std::env::current_dir().unwrap_or_default(),
         has_file_sockets: Path::new(FILE_SOCKETS).exists(),
         os_release: read("/etc/os-release").unwrap_or_default(),
         shared_memory: shm::free_space(SHARED_MEMORY),
         memory_limit: memory::limit(read),
         page_size: shm::page_size(),
-        is_first_process: is_first,
+        is_container: matches!(role, Role::Container | Role::DaemonOfImage),
     }
 }
 
@@ -87,6 +118,9 @@ fn read(path: &str) -> Option<Vec<u8>> {
 fn start(config: Config) -> u8 {
     process::install_panic_hook(VERSION);
     let restore = process::prepare();
+    if config.joins_stdout {
+        stderr::join_stdout();
+    }
     let mut log = Log::new(config.sinks, std::process::id());
     // As early as can be: the process that writes it keeps a copy of all there is.
     if let Some(files) = config.log_files {

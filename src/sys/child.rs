@@ -339,8 +339,13 @@ fn nothing_to_read() -> Result<OwnedFd, Errno> {
 }
 
 /// Reaps a process that has ended, whoever started it: its id, and how it ended.
-fn bury_next() -> Option<(i32, Ending)> {
+pub fn bury_next() -> Option<(i32, Ending)> {
     ended(&wait(libc::P_ALL, 0, libc::WEXITED | libc::WNOHANG).ok()?)
+}
+
+/// Whether this process has any child, its own or adopted, that it did not reap.
+pub fn has_children() -> bool {
+    wait(libc::P_ALL, 0, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT).is_ok()
 }
 
 /// What `waitid` has told, if there is anything.

@@ -10,6 +10,7 @@ pub mod child;
 pub mod clock;
 pub mod drop_in;
 pub mod entropy;
+pub mod first;
 pub mod image;
 pub mod key_file;
 pub mod local;

@@ -77,9 +77,7 @@ pub fn install_panic_hook(build: &'static str) {
 /// Gives this process another name in process lists: the kernel's own, and the command line's. What does
 /// not fit is cut.
 pub fn retitle(name: &str) {
-    if let Ok(name) = CString::new(name) {
-        let _ = rustix::thread::set_name(&name);
-    }
+    rename(name);
     let Some(arguments) = own_arguments() else { return };
     let length = arguments.len();
     // The last byte stays NUL: so the kernel knows the end.
@@ -88,6 +86,13 @@ pub fn retitle(name: &str) {
         // SAFETY: the kernel put the arguments there, at the stack's far end, where they are writable as long as
         // the process lives. Nobody holds references to them: what the standard library gives are copies.
         unsafe { std::ptr::write_volatile(address as *mut u8, byte) };
+    }
+}
+
+/// Gives this process another name in process lists, as [`retitle`], but leaves the command line's.
+pub fn rename(name: &str) {
+    if let Ok(name) = CString::new(name) {
+        let _ = rustix::thread::set_name(&name);
     }
 }
 

@@ -62,6 +62,11 @@ impl Default for Stderr {
     }
 }
 
+/// From now on standard error is what standard output is.
+pub fn join_stdout() {
+    let _ = rustix::stdio::dup2_stderr(rustix::stdio::stdout());
+}
+
 /// Writes without allocating, for a process that is about to end.
 pub(super) fn write_last_words(text: &[u8]) {
     let _ = write_now(rustix::stdio::stderr(), text);

@@ -139,16 +139,11 @@ fn half_the_watchdogs_time_is_left_to_tcp() {
 
 #[test]
 fn a_container_is_not_asked_for_a_watchdog() {
-    let first = Machine { is_first_process: true, ..Machine::default() };
-    let watchdog = |machine: &Machine, mode: &str| {
-        let environment = [("SBD_WATCHDOG_TIMEOUT", "5"), ("PCMK_remote_pid1", mode)];
-        Config::on(machine, &[], &environment).settings.watchdog
+    let watchdog = |is_container| {
+        let machine = Machine { is_container, ..Machine::default() };
+        Config::on(&machine, &[], &[("SBD_WATCHDOG_TIMEOUT", "5")]).settings.watchdog
     };
-    assert_eq!(watchdog(&Machine::default(), ""), Some(5000));
-    assert_eq!(watchdog(&Machine::default(), "default"), Some(5000));
-    assert_eq!(watchdog(&Machine::default(), "vars"), None);
-    assert_eq!(watchdog(&Machine::default(), "Full"), None);
-    assert_eq!(watchdog(&first, "default"), None);
+    assert_eq!((watchdog(false), watchdog(true)), (Some(5000), None));
     assert_eq!(Config::of(&[], &[]).settings.watchdog, Some(0));
 }
 
@@ -203,7 +198,11 @@ fn log_files(config: &Config) -> Vec<&str> {
 
 #[test]
 fn the_log_file_is_stocks_where_its_directory_is() {
-    let machine = Machine { has_log_directory: true, directory: "/start".into(), ..Machine::default() };
+    let machine = Machine {
+        log_file: Some("/var/log/pacemaker/pacemaker.log"),
+        directory: "/start".into(),
+        ..Machine::default()
+    };
     let config = Config::on(&machine, &[], &[]);
     assert_eq!(log_files(&config), ["/var/log/pacemaker/pacemaker.log"]);
     let files = config.log_files.as_ref().unwrap();
@@ -266,6 +265,44 @@ fn the_environment_goes_before_files() {
         texts(&config),
         ["Line 3 of /etc/default/sbd is \"bad\" but should be NAME=value: ignoring it"]
     );
+}
+
+#[test]
+fn an_images_settings_add_to_the_environment() {
+    let text =
+        b"PCMK_remote_port=1\nPCMK_node_start_state=standby\nPCMK_node_start_state=online\nLD_PRELOAD=/x\n\
+                 LDAP=y\nexport a=b\nEMPTY=\n";
+    let image = Some(SettingsFile { path: "/image.env".into(), text: text.into() });
+    let config = Config::on(&Machine { image, ..Machine::default() }, &[], &[("PCMK_remote_port", "2")]);
+    assert_eq!((config.port, config.settings.node_start_state.as_deref()), (2, Some("standby")));
+    for entry in ["PCMK_remote_port=2", "LDAP=y", "EMPTY="] {
+        assert!(children(&config).contains(&entry), "{entry}");
+    }
+    assert!(!children(&config).iter().any(|entry| entry.starts_with("LD_")));
+    assert_eq!(
+        texts(&config),
+        [
+            "Line 6 of /image.env is \"export a=b\" but should be NAME=value: ignoring it",
+            "LD_PRELOAD is not taken from /image.env: set it where it is needed",
+        ]
+    );
+}
+
+#[test]
+fn who_is_looked_after_says_so_on_standard_output() {
+    let machine = Machine { is_kept: true, log_file: Some("/var/log/pcmk-init.log"), ..Machine::default() };
+    let config = Config::on(&machine, &[], &[]);
+    assert_eq!((config.joins_stdout, config.sinks.stderr), (true, Some(Level::Info)));
+    // As stock has it: for agents, too.
+    for entry in ["PCMK_logfile=/var/log/pcmk-init.log", "HA_logfile=/var/log/pcmk-init.log"] {
+        assert!(children(&config).contains(&entry), "{entry}");
+    }
+    assert!(!children(&config).iter().any(|entry| entry.starts_with("PCMK_stderr=")));
+    // Who says what is to be on standard error has decided it.
+    for (value, level) in [("1", Some(Level::Info)), ("no", None)] {
+        let config = Config::on(&machine, &[], &[("PCMK_stderr", value)]);
+        assert_eq!((config.joins_stdout, config.sinks.stderr), (false, level));
+    }
 }
 
 #[test]

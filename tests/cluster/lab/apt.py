@@ -130,6 +130,11 @@ class Archive:
             raise Trouble(f"{self.suite} of {self.mirror} has no package {', '.join(missing)}")
         return found
 
+    def dependencies(self, package):
+        """The names of the packages that a package needs."""
+        listing = self._apt(["apt-cache", "depends", "--important", package], 60)
+        return [line.split(":", 1)[1].strip() for line in listing.splitlines() if line.strip().startswith("Depends:")]
+
     def unpack(self, package, directory):
         """Downloads one package and unpacks its files, without installing it."""
         directory.mkdir(parents=True)
