@@ -8,6 +8,7 @@ mod execs;
 #[allow(dead_code, reason = "what the tests of the local tools need")]
 #[path = "../interop_ipc/lab.rs"]
 mod lab;
+mod told;
 mod words;
 
 use std::fs;
@@ -27,8 +28,13 @@ const KEY: [u8; 64] = [0x5A; 64];
 
 /// Both daemons' settings, as `env` takes them. Stock looks for a large prime at its start, for seconds on a busy
 /// machine, if it is not told to be content with a small one; nobody uses it.
-const SETTINGS: [&str; 4] =
-    ["PCMK_authkey_location=/tmp/key", "PCMK_logfile=none", "PCMK_logfacility=none", "PCMK_dh_max_bits=512"];
+const SETTINGS: [&str; 5] = [
+    "PCMK_authkey_location=/tmp/key",
+    "PCMK_logfile=none",
+    "PCMK_logfacility=none",
+    "PCMK_dh_max_bits=512",
+    "PCMK_node_start_state=standby",
+];
 
 /// Without the right to look into any directory, which root has.
 const CONFINED: [&str; 3] = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"];

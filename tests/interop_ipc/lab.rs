@@ -176,6 +176,18 @@ impl Lab {
         mount(&["-t", "tmpfs", "-o", "mode=755", "private", &self.at(place).to_string_lossy()]);
     }
 
+    /// Shows a file or directory of the root at another place, too.
+    #[allow(dead_code, reason = "for tests/beside_stock, which has this module, too")]
+    pub fn bind(&self, from: &str, to: &Path) {
+        mount(&["--bind", &self.at(from).to_string_lossy(), &to.to_string_lossy()]);
+    }
+
+    /// Puts an empty directory in the place of one that is not the root's.
+    #[allow(dead_code, reason = "for tests/beside_stock, which has this module, too")]
+    pub fn mount_memory(&self, place: &str) {
+        mount(&["-t", "tmpfs", "-o", "mode=755", "private", place]);
+    }
+
     /// The files of the stock daemon's package, which are not in the root.
     #[allow(dead_code, reason = "for tests/probe, which has this module, too")]
     pub fn stock(&self) -> PathBuf {
