@@ -19,7 +19,7 @@
 
 use std::ffi::CString;
 
-use super::{Call, Outcome, Plan, Status, is_path_part};
+use super::{Call, Outcome, Plan, Standard, Status, is_path_part};
 use crate::dbus::systemd::{ActiveState, Failure, JobResult, LoadState, Reply, Request, UnitPath};
 
 /// Where what is decided at run time is, with the highest priority but one.
@@ -109,7 +109,7 @@ pub(super) fn plan(call: &Call<'_>, unless: Option<Outcome>) -> Plan {
             return Plan::Known(Outcome::unasked(Outcome::UNIMPLEMENTED, reason));
         }
     };
-    let name = unit_name(kind, unless.is_some() || work == Work::Describe);
+    let name = unit_name(kind, work == Work::Describe || call.agent.standard() == Standard::Service);
     if !is_path_part(&name) {
         // No unit is called so.
         return Plan::Known(

@@ -122,23 +122,26 @@ pub fn install(systemd: &Systemd) {
 /// A resource's life: class and type, and its operations: action, time-out in seconds.
 type Case = (&'static str, &'static str, &'static [(&'static str, u32)]);
 
-const LIFE: &[(&str, u32)] = &[
+const LIFE: &[(&str, u32)] =
+    &[("monitor", 20), ("start", 20), ("monitor", 20), ("stop", 20), ("monitor", 20)];
+/// What is stopped may be stopped again.
+const LONG: &[(&str, u32)] = &[
     ("monitor", 20),
     ("start", 20),
-    ("monitor", 20),
+    ("start", 20),
     ("status", 20),
     ("stop", 20),
-    ("monitor", 20),
+    ("status", 20),
     ("stop", 20),
 ];
 const CASES: &[Case] = &[
-    ("systemd", "pacelet-good", LIFE),
+    ("systemd", "pacelet-good", LONG),
     ("SystemD", "pacelet-good.service", LIFE),
     ("systemd", "pacelet-slow", LIFE),
     ("systemd", "pacelet-bad", LIFE),
     ("systemd", "pacelet-needy", LIFE),
     ("systemd", "pacelet-late", &[("start", 20), ("stop", 20)]),
-    ("systemd", "pacelet-missing", LIFE),
+    ("systemd", "pacelet-missing", LONG),
     ("systemd", "pacelet-masked", LIFE),
     ("systemd", "pacelet-twin@x", LIFE),
     ("systemd", "pacelet-twin@.service", LIFE),
@@ -151,7 +154,7 @@ const CASES: &[Case] = &[
         &[("promote", 20), ("reload", 20), ("START", 20), ("Monitor", 20), ("restart", 20), ("stop", 20)],
     ),
     ("systemd", "pacelet-held", &[("start", 1), ("monitor", 2), ("stop", 20)]),
-    ("lsb", "pacelet-script", LIFE),
+    ("lsb", "pacelet-script", LONG),
     ("lsb", "pacelet-missing", LIFE),
     ("lsb", "/etc/init.d/pacelet-script", LIFE),
     ("lsb", "pacelet-plain", &[("start", 20), ("monitor", 20)]),
@@ -169,7 +172,7 @@ const CASES: &[Case] = &[
         ],
     ),
     ("service", "pacelet-script", LIFE),
-    ("service", "pacelet-good", LIFE),
+    ("service", "pacelet-good", LONG),
     ("service", "pacelet-both", LIFE),
     ("service", "pacelet-missing", LIFE),
     ("service", "pacelet-masked", &[("monitor", 20), ("start", 20)]),

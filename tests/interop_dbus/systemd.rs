@@ -10,6 +10,9 @@ fn skip(why: &str) -> Option<Systemd> {
     None
 }
 
+/// The stock daemon takes seconds for each start and stop.
+const LIFE_SECONDS: &str = "900";
+
 /// A systemd that `tests/systemd/boot.py` keeps until its standard input is closed.
 pub struct Systemd {
     harness: Child,
@@ -27,6 +30,7 @@ impl Systemd {
         units.sort();
         let harness = Command::new("python3")
             .arg(format!("{directory}/boot.py"))
+            .args(["--life", LIFE_SECONDS])
             .args(units)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
