@@ -19,7 +19,7 @@
 //! queued twice is the same job.
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::agent::{ChildId, DropIn, Outcome, Todo, Unit};
 use crate::dbus::manager::Manager;
@@ -81,7 +81,8 @@ pub enum BusEffect {
 #[derive(Debug, Default)]
 pub(super) struct Units {
     bus: Bus,
-    runs: BTreeMap<ChildId, Box<Run>>,
+    /// In the order in which they were asked for.
+    runs: Vec<Run>,
     /// What came of those that are over, and their output.
     done: VecDeque<(ChildId, Outcome, String)>,
     effects: VecDeque<Effect>,
@@ -103,6 +104,7 @@ enum Bus {
 
 #[derive(Debug)]
 struct Run {
+    child: ChildId,
     unit: Box<Unit>,
     /// By when an answer must have come.
     answer_by: Instant,
@@ -128,7 +130,7 @@ impl Units {
         let limit = u64::from(timeout);
         let (answer, job) = if limit == 0 { (UNLIMITED, u64::MAX) } else { (limit, limit + GRACE) };
         let (answer_by, job_by) = (now.after(answer), now.after(job));
-        self.runs.insert(child, Box::new(Run { unit, answer_by, job_by, asked: 0, waits: true }));
+        self.runs.push(Run { child, unit, answer_by, job_by, asked: 0, waits: true });
         match self.bus {
             Bus::Closed => self.open(),
             Bus::Open(_) => self.advance(child, Input::Begin),
@@ -139,7 +141,7 @@ impl Units {
 
     /// Nobody wants to know any more.
     pub(super) fn forget(&mut self, child: ChildId) {
-        if let (Some(run), Bus::Open(manager)) = (self.runs.remove(&child), &mut self.bus) {
+        if let (Some(run), Bus::Open(manager)) = (self.remove(child), &mut self.bus) {
             manager.forget(number(child, run.asked));
         }
     }
@@ -149,8 +151,8 @@ impl Units {
             (BusEvent::Opened(uid), bus) => {
                 trial::reach("bus", bus.state(), "opened");
                 *bus = Bus::Open(Box::new(Manager::new(uid, now.mono.after(USABLE))));
-                let waiting = self.runs.iter().filter(|(_, run)| run.waits);
-                let waiting: Vec<_> = waiting.map(|(&child, _)| child).collect();
+                let waiting = self.runs.iter().filter(|run| run.waits);
+                let waiting: Vec<_> = waiting.map(|run| run.child).collect();
                 for child in waiting {
                     self.advance(child, Input::Begin);
                 }
@@ -258,14 +260,14 @@ impl Units {
             return;
         }
         self.bus = Bus::Paused(now.after(PAUSE << self.tried));
-        for run in self.runs.values_mut() {
+        for run in &mut self.runs {
             run.waits = true;
         }
     }
 
     fn fail_all(&mut self, why: &str, is_absent: bool) {
-        while let Some((child, run)) = self.runs.pop_first() {
-            self.done.push_back((child, run.unit.unreachable(why, is_absent), String::new()));
+        for run in std::mem::take(&mut self.runs) {
+            self.done.push_back((run.child, run.unit.unreachable(why, is_absent), String::new()));
         }
     }
 
@@ -276,7 +278,7 @@ impl Units {
         {
             let child = ChildId(id.0 >> 8);
             // Nobody waits for a reload of its own.
-            if self.runs.get(&child).is_some_and(|run| number(child, run.asked) == id) {
+            if self.runs.iter().any(|run| run.child == child && number(child, run.asked) == id) {
                 self.advance(child, Input::Answer(result));
             }
         }
@@ -286,10 +288,15 @@ impl Units {
         }
     }
 
+    fn remove(&mut self, child: ChildId) -> Option<Run> {
+        let place = self.runs.iter().position(|run| run.child == child)?;
+        Some(self.runs.remove(place))
+    }
+
     /// Takes a run one step further.
     fn advance(&mut self, child: ChildId, mut input: Input) {
         loop {
-            let Some(run) = self.runs.get_mut(&child) else { return };
+            let Some(run) = self.runs.iter_mut().find(|run| run.child == child) else { return };
             let Bus::Open(manager) = &mut self.bus else {
                 run.waits = true;
                 return;
@@ -316,7 +323,7 @@ impl Units {
                 }
                 Todo::Again => input = Input::Begin,
                 Todo::End(outcome, output) => {
-                    self.runs.remove(&child);
+                    self.remove(child);
                     return self.done.push_back((child, outcome, output));
                 }
             }

@@ -17,7 +17,7 @@
 //! job may still overtake the reply that names the job, so ends are remembered while such a reply is
 //! due.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::connection::{Connection, Error, ErrorReply, Incoming};
 use super::message::{Message, Serial};
@@ -45,7 +45,8 @@ pub struct Manager {
 
 #[derive(Debug)]
 struct Requests {
-    running: BTreeMap<RequestId, Box<Running>>,
+    /// In the order in which they were made.
+    running: Vec<Running>,
     done: VecDeque<Done>,
     /// Ends of jobs that no request runs, the oldest first.
     ends: VecDeque<(Box<str>, JobResult)>,
@@ -56,6 +57,7 @@ struct Requests {
 
 #[derive(Debug)]
 struct Running {
+    id: RequestId,
     question: Question,
     stage: Stage,
     deadline: Instant,
@@ -80,7 +82,7 @@ impl Manager {
     pub fn new(uid: u32, usable_by: Instant) -> Self {
         let mut connection = Connection::new(uid);
         let requests = Requests {
-            running: BTreeMap::new(),
+            running: Vec::new(),
             done: VecDeque::new(),
             ends: VecDeque::new(),
             match_rule: Some(systemd::add_match(&mut connection)),
@@ -107,7 +109,7 @@ impl Manager {
             self.requests.subscription = Subscription::Asked(systemd::subscribe(&mut self.connection));
         }
         let stage = Stage::Asked(request.call(&mut self.connection));
-        self.requests.running.insert(id, Box::new(Running { question, stage, deadline }));
+        self.requests.running.push(Running { id, question, stage, deadline });
     }
 
     /// Says that nobody waits for this request any more; what it began goes on.
@@ -156,21 +158,20 @@ impl Manager {
 
     /// The socket was closed: all requests fail.
     pub fn lost(&mut self) {
-        while let Some((id, _)) = self.requests.running.pop_first() {
-            self.requests.tell(id, Err(Failure::Lost));
+        for running in std::mem::take(&mut self.requests.running) {
+            self.requests.tell(running.id, Err(Failure::Lost));
         }
     }
 
     /// When to call [`wake`](Self::wake), if nothing else happens before.
     pub fn deadline(&self) -> Option<Instant> {
         let usable = self.requests.match_rule.map(|_| self.usable_by);
-        self.requests.running.values().map(|running| running.deadline).chain(usable).min()
+        self.requests.running.iter().map(|running| running.deadline).chain(usable).min()
     }
 
     /// A deadline has come.
     pub fn wake(&mut self, now: Instant) -> Result<(), Error> {
-        let late: Vec<_> =
-            self.requests.running.iter().filter(|(_, r)| r.deadline <= now).map(|(&id, _)| id).collect();
+        let late: Vec<_> = self.requests.running.iter().filter(|r| r.deadline <= now).map(|r| r.id).collect();
         for id in late {
             self.forget(id);
             self.requests.tell(id, Err(Failure::Deadline));
@@ -197,9 +198,10 @@ impl Requests {
             return Ok(());
         }
         let is_this = |running: &Running| matches!(running.stage, Stage::Asked(asked) if asked == serial);
-        let Some((&id, running)) = self.running.iter_mut().find(|(_, running)| is_this(running)) else {
+        let Some(running) = self.running.iter_mut().find(|running| is_this(running)) else {
             return Ok(());
         };
+        let id = running.id;
         let answer = match reply {
             Ok(message) => running.question.read(&message).map_err(Failure::Answer),
             Err(error) => Err(Failure::Error(error)),
@@ -224,7 +226,7 @@ impl Requests {
         let Some((path, result)) = systemd::job_removed(signal) else { return };
         let is_this = |running: &Running| matches!(&running.stage, Stage::Running(job) if *job == path);
         let ended: Vec<_> =
-            self.running.iter().filter(|(_, running)| is_this(running)).map(|(&id, _)| id).collect();
+            self.running.iter().filter(|running| is_this(running)).map(|running| running.id).collect();
         for id in ended {
             self.end(id, Ok(Reply::Job(result.clone())));
         }
@@ -245,8 +247,9 @@ impl Requests {
         self.done.push_back(Done { id, result });
     }
 
-    fn remove(&mut self, id: RequestId) -> Option<Box<Running>> {
-        let removed = self.running.remove(&id);
+    fn remove(&mut self, id: RequestId) -> Option<Running> {
+        let place = self.running.iter().position(|running| running.id == id);
+        let removed = place.map(|place| self.running.remove(place));
         self.drop_ends();
         removed
     }
@@ -260,7 +263,7 @@ impl Requests {
     /// Whether a reply is due that names a job.
     fn awaits_job(&self) -> bool {
         let due = |running: &Running| matches!(running.stage, Stage::Asked(_));
-        self.running.values().any(|running| running.question == Question::Job && due(running))
+        self.running.iter().any(|running| running.question == Question::Job && due(running))
     }
 }
 

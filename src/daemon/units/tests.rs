@@ -157,7 +157,7 @@ fn the_bus_is_opened_when_it_is_needed_and_stays_open() {
     lab.units.forget(first);
     let third = lab.ask("monitor", 20);
     assert_eq!((lab.opens, lab.members()), (1, vec!["LoadUnit".to_owned()]));
-    assert_eq!(lab.units.runs.keys().copied().collect::<Vec<_>>(), [second, third]);
+    assert_eq!(lab.units.runs.iter().map(|run| run.child).collect::<Vec<_>>(), [second, third]);
 }
 
 #[test]

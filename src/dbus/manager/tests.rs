@@ -329,7 +329,7 @@ fn each_request_has_its_deadline() {
     pair.manager.wake(at(99)).unwrap();
     assert_eq!(pair.told(), []);
     pair.manager.wake(at(200)).unwrap();
-    assert_eq!(pair.told(), [(1, Err(Failure::Deadline)), (2, Err(Failure::Deadline))]);
+    assert_eq!(pair.told(), [(2, Err(Failure::Deadline)), (1, Err(Failure::Deadline))]);
     assert_eq!(pair.manager.deadline(), Some(at(300)));
     // Too late.
     pair.receive(&pair.peer.path(asked, JOB_1));
