@@ -4,9 +4,12 @@
 //!          asked                opened           refused    let in   lost                  broken or late  deadline
 //! Closed   open it: -> Opening  -                -          -        -                     -               -
 //! Opening  waits                asks:            all fail:  -        -                     -               -
-//!                               -> Strange       -> Closed
+//!                               -> Strange       -> Closed;
+//!                                                after a
+//!                                                loss as
+//!                                                lost
 //! Strange  asks                 -                -          -> Open  all wait: -> Paused,  all fail:       as broken
-//!                                                                    the fifth time all    -> Closed
+//!                                                                    the sixth time all    -> Closed
 //!                                                                    fail: -> Closed
 //! Open     asks                 -                -          -        all wait: -> Paused   as lost         the overdue
 //!                                                                                                          have failed
@@ -34,8 +37,9 @@ use super::core::Effect;
 const USABLE: u64 = 15_000;
 /// How long to wait before a bus that was lost is opened again, in milliseconds: twice as long each time…
 const PAUSE: u64 = 100;
-/// …and so many times, if it does not let us in. One that ends may take us on for a moment.
-const TRIES: u8 = 5;
+/// …and one time less than this, if it does not let us in: one that ends, or begins, may take us on for a moment, or
+/// refuse us.
+const TRIES: u8 = 6;
 /// How much longer than its operation a job may take, in milliseconds (executor-semantics.md section 7).
 const GRACE: u64 = 5_000;
 /// How long an answer may take if the operation has no limit, in milliseconds.
@@ -88,7 +92,7 @@ pub(super) struct Units {
     effects: VecDeque<Effect>,
     /// [`BusEffect::Transmit`] was given out, and bytes are left.
     is_sending: bool,
-    /// How often in a row the bus was lost before it had let us in.
+    /// How often the bus was lost or refused since it let us in, while somebody waited.
     tried: u8,
 }
 
@@ -160,7 +164,9 @@ impl Units {
             (BusEvent::Refused { reason, is_absent }, bus) => {
                 trial::reach("bus", bus.state(), "refused");
                 *bus = Bus::Closed;
-                self.fail_all(&reason, is_absent);
+                // For the first time there is nothing to be waited for.
+                let is_hopeless = self.tried == 0;
+                self.pause(&reason, is_absent, is_hopeless, now.mono);
             }
             (BusEvent::Received(bytes), Bus::Open(manager)) => {
                 let was_usable = manager.is_usable();
@@ -247,19 +253,22 @@ impl Units {
         if is_ours {
             self.effects.push_back(Effect::Bus(BusEffect::Close));
         }
-        if !manager.is_usable() {
-            self.tried += 1;
-            if is_ours || self.tried >= TRIES {
-                self.tried = 0;
-                return self.fail_all(why, false);
-            }
+        let is_usable = manager.is_usable();
+        if is_usable {
+            let line = line!(Notice, "The connection to the system bus ended: {why}");
+            self.effects.push_back(Effect::Log(line));
         }
-        let line = line!(Notice, "The connection to the system bus ended: {why}");
-        self.effects.push_back(Effect::Log(line));
-        if self.runs.is_empty() {
-            return;
+        self.pause(why, false, is_ours && !is_usable, now);
+    }
+
+    /// All wait for a bus, or fail if they have done so too often.
+    fn pause(&mut self, why: &str, is_absent: bool, is_hopeless: bool, now: Instant) {
+        self.tried += 1;
+        if is_hopeless || self.tried >= TRIES || self.runs.is_empty() {
+            self.tried = 0;
+            return self.fail_all(why, is_absent);
         }
-        self.bus = Bus::Paused(now.after(PAUSE << self.tried));
+        self.bus = Bus::Paused(now.after(PAUSE << (self.tried - 1)));
         for run in &mut self.runs {
             run.waits = true;
         }
