@@ -132,7 +132,7 @@ pub fn wait(millis: Option<u64>) -> Meaning {
 
 /// Gives the pages of the start back: this process waits from now on.
 pub fn rest() {
-    image::forget_start();
+    image::forget_code();
 }
 
 /// What a machine needs, in this order: a file system, where, and what it is told.
