@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab import configuration
+from lab import configuration, roots
+from lab.booted import Booted
 from lab.cluster import AUTHKEY, AUTHKEY_BYTES, DAEMON
 from lab.node import Node
 from lab.trouble import Unavailable
@@ -20,6 +21,7 @@ LISTENING = ":0C31 "
 INSIDE = Path(__file__).parent / "inside"
 ADDRESS, PORT = "127.0.0.1", "3121"
 TARGET = "x86_64-unknown-linux-musl"
+BOOTED_LIFE_SECONDS = 900
 # What is measured runs before other load. Agents do not: daemons give them the normal priority.
 FIRST = ("nice", "-n", "-15")
 AGENTS = "/usr/lib/ocf/resource.d/bench"
@@ -72,15 +74,35 @@ class Bench:
             node.end()
 
 
+    @contextmanager
+    def booted_machine(self):
+        """A fresh node with systemd and all daemons, one of which can be started at a time; and these by kind."""
+        self._machines += 1
+        root = roots.booted(self.options.suite, self.say)
+        layer = self.daemons["stock"].layer
+        node = Booted("r1", [layer, root.path], self.directory / f"machine{self._machines}", BOOTED_LIFE_SECONDS)
+        try:
+            node.write("/etc/default/pacemaker", configuration.ENVIRONMENT)
+            node.write(AUTHKEY, os.urandom(AUTHKEY_BYTES), 0o640, "root:haclient")
+            programs = {"stock": DAEMON}
+            if "pacelet" in self.daemons:
+                # Under the same name, which is what says that it is to be the daemon.
+                programs["pacelet"] = "/opt/pacelet/" + Path(DAEMON).name
+                node.write(programs["pacelet"], self.daemons["pacelet"].file.read_bytes(), 0o755)
+            yield Machine(node), programs
+        finally:
+            node.end()
+
+
 @dataclass
 class Machine:
     """A node in which a daemon can be started."""
 
     node: Node
 
-    def start_daemon(self, before_others=False):
+    def start_daemon(self, before_others=False, program=DAEMON):
         """Starts the daemon, before other load if its speed is to be measured, and returns its process when it listens."""
-        words = [*(FIRST if before_others else ()), DAEMON]
+        words = [*(FIRST if before_others else ()), program]
         process = self.node.spawn(["sh", "-c", f"set -a; . /etc/default/pacemaker; exec {' '.join(words)}"], "daemon.log")
         until("the daemon listens on its port", self._listening, PORT_LIMIT_SECONDS, 0.02)
         return process

@@ -100,16 +100,20 @@ class Client:
             if b'lrmd_op="lrmd_rsc_poke"' in message and b'"notify"' in message:
                 return
 
-    def register_resource(self, name, agent):
+    def register_resource(self, name, agent, standard="ocf", provider="bench"):
+        provider = f'lrmd_provider="{provider}" ' if standard == "ocf" else ""
         self.request('lrmd_op="lrmd_rsc_register" lrmd_timeout="0" lrmd_callopt="1"',
-                     f'><lrmd_calldata><lrmd_rsc lrmd_origin="bench" lrmd_rsc_id="{name}" lrmd_class="ocf" lrmd_provider="bench" '
+                     f'><lrmd_calldata><lrmd_rsc lrmd_origin="bench" lrmd_rsc_id="{name}" lrmd_class="{standard}" {provider}'
                      f'lrmd_type="{agent}"/></lrmd_calldata></lrmd_command>')
         # The reply, then the notification.
         self.await_operation("lrmd_rsc_register")
 
     def begin_monitor(self, name, interval=0):
+        self.begin(name, "monitor", interval)
+
+    def begin(self, name, action, interval=0):
         self.request('lrmd_op="lrmd_rsc_exec" lrmd_timeout="20000" lrmd_callopt="4"',
-                     f'><lrmd_calldata><lrmd_rsc lrmd_origin="bench" lrmd_rsc_id="{name}" lrmd_rsc_action="monitor" '
+                     f'><lrmd_calldata><lrmd_rsc lrmd_origin="bench" lrmd_rsc_id="{name}" lrmd_rsc_action="{action}" '
                      f'lrmd_rsc_userdata_str="bench" lrmd_rsc_interval="{interval}" lrmd_timeout="20000" lrmd_rsc_start_delay="0">'
                      '<attributes CRM_meta_timeout="20000" crm_feature_set="3.20.0"/></lrmd_rsc></lrmd_calldata></lrmd_command>')
 
@@ -125,10 +129,10 @@ class Client:
         return gnutls.gnutls_record_check_pending(self.session) > 0 or bool(select.select([self.socket], [], [], 0)[0])
 
     def await_result(self):
-        """The name of the resource whose monitor has ended next."""
+        """The name of the resource whose operation has ended next."""
         message = self.await_operation("lrmd_rsc_exec")
         if b'lrmd_exec_rc="0"' not in message:
-            raise SystemExit(f"a monitor failed: {message.decode()}")
+            raise SystemExit(f"an operation failed: {message.decode()}")
         return message.split(b'lrmd_rsc_id="')[1].split(b'"')[0].decode()
 
     def close(self):

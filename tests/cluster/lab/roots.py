@@ -54,6 +54,8 @@ BOOTED = replace(CLUSTER, directory="booted", size="0.6 GB", packages=(*CLUSTER.
                  told=("pacemaker", "resource-agents", "systemd"))
 SUITE = replace(BOOTED, directory="suite", packages=(*BOOTED.packages, "pacemaker-cts"), told=("pacemaker-cts", *BOOTED.told))
 SYSTEMD = Recipe("systemd", "0.4 GB", ("dbus", "pacemaker-remote", "systemd"), None, ("systemd", "dbus", "pacemaker-remote"))
+# Where the suite is taken from: the first release that has it.
+SUITE_FROM = "trixie"
 GNUTLS = Recipe("gnutls", "0.3 GB", ("gnutls-bin",), None, ("gnutls-bin",))
 TOOLS = Recipe("tools", "0.4 GB", ("pacemaker-cli-utils",), "pacemaker-remote", ("pacemaker-cli-utils", "libqb100"))
 # What the packages' scripts would have added: whom pacelet and the tools look for.
@@ -95,6 +97,11 @@ def prepare(suite, say, recipe=CLUSTER):
         # A second run waits here while the first one makes the root.
         fcntl.flock(lock, fcntl.LOCK_EX)
         return _prepare_locked(cache, suite, say, recipe)
+
+
+def booted(suite, say):
+    """A root with systemd; where there is one with Pacemaker's own suite beside it, that one."""
+    return prepare(suite, say, SUITE if suite == SUITE_FROM else BOOTED)
 
 
 def _prepare_locked(cache, suite, say, recipe):
