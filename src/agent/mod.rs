@@ -209,10 +209,11 @@ impl Call<'_> {
             }
             Ending::Signalled(_) if timed_out => Outcome::timed_out(timeout, None),
             Ending::Signalled(signal) => Outcome::signalled(signal),
-            Ending::NotRun(step, errno) => {
-                let path = if is_script { lsb::path(&self.agent.kind) } else { None };
-                Outcome::not_run(path.as_deref().unwrap_or(&self.agent.kind), step, errno)
+            Ending::NotRun(step, errno) if is_script => {
+                let path = lsb::path(&self.agent.kind);
+                Outcome::script_not_run(path.as_deref().unwrap_or(&self.agent.kind), step, errno)
             }
+            Ending::NotRun(step, errno) => Outcome::not_run(&self.agent.kind, step, errno),
         }
     }
 

@@ -34,25 +34,24 @@ pub(super) fn plan(call: &Call<'_>, place: &Place) -> Plan {
         return Plan::Known(Outcome::incomplete());
     };
     let needs_secrets = !call.action.eq_ignore_ascii_case("stop");
-    let Some(secrets) = secrets(call).or((!needs_secrets).then(Vec::new)) else {
+    let secrets: Vec<_> = secrets(call).collect();
+    // There can be none where its names would lead elsewhere.
+    if needs_secrets && secrets.contains(&None) {
         return Plan::Known(Outcome::no_secrets());
-    };
+    }
     Plan::Run(Command {
         candidates,
         arguments: vec![action],
         environment,
-        secrets,
+        secrets: secrets.into_iter().flatten().collect(),
         needs_secrets,
         user: None,
     })
 }
 
-/// `None` if there is one that cannot be: its names would lead elsewhere.
-fn secrets(call: &Call<'_>) -> Option<Vec<Secret>> {
+fn secrets(call: &Call<'_>) -> impl Iterator<Item = Option<Secret>> {
     let secret = call.parameters.iter().filter(|(_, value)| *value == PLACEHOLDER);
-    secret
-        .map(|(name, _)| Secret::of(call.resource, name, &[prefix(name), name.as_bytes(), b"="].concat()))
-        .collect()
+    secret.map(|(name, _)| Secret::of(call.resource, name, &[prefix(name), name.as_bytes(), b"="].concat()))
 }
 
 /// 0 to 9, 190 and 191 are the standard's and Pacemaker's codes; anything else is a generic error.
@@ -155,13 +154,16 @@ mod tests {
     fn a_secret_that_cannot_be_keeps_all_but_a_stop() {
         let mut parameters = Parameters::default();
         parameters.insert("../x".into(), PLACEHOLDER.into()).unwrap();
+        parameters.insert("password".into(), PLACEHOLDER.into()).unwrap();
         let agent = agent("p", "T");
         let call =
             |action| Call { resource: "r", agent: &agent, action, interval: 0, parameters: &parameters };
         let Plan::Known(outcome) = call("start").plan(&place()) else { panic!() };
         assert_eq!((outcome.rc, outcome.status), (2, Status::Done));
         let Plan::Run(command) = call("stop").plan(&place()) else { panic!() };
-        assert!(command.secrets.is_empty() && !command.needs_secrets);
+        let [secret] = &*command.secrets else { panic!("{:?}", command.secrets) };
+        assert_eq!(secret.entry.as_c_str(), c"OCF_RESKEY_password=");
+        assert!(!command.needs_secrets);
         assert!(command.environment.contains(&c"OCF_RESKEY_../x=lrm://".to_owned()));
     }
 

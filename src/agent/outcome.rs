@@ -144,8 +144,7 @@ impl Outcome {
 
     /// Something kept the program from running.
     pub(crate) fn not_run(kind: &str, step: Step, errno: i32) -> Self {
-        let missing = matches!(errno, ENOENT | EISDIR | ENOTDIR | EINVAL | ENOEXEC)
-            && !trial::is(Mutant::MissingAgentIsError);
+        let missing = is_missing(errno) && !trial::is(Mutant::MissingAgentIsError);
         let denied = matches!(errno, EACCES | EPERM);
         let rc = match () {
             () if denied || step == Step::User => Self::INSUFFICIENT_PRIVILEGES,
@@ -170,6 +169,15 @@ impl Outcome {
                 Self { rc, status: Status::Error, reason: Some(strerror(errno)), ran: false }
             }
         }
+    }
+
+    /// As [`Outcome::not_run`] says it of an init script: one that cannot be looked up need not be missing.
+    pub(super) fn script_not_run(path: &str, step: Step, errno: i32) -> Self {
+        let mut outcome = Self::not_run(path, step, errno);
+        if step == Step::Lookup && !is_missing(errno) {
+            (outcome.rc, outcome.status) = (Self::refused(errno), Status::Error);
+        }
+        outcome
     }
 }
 
@@ -201,6 +209,11 @@ pub fn duration(millis: u32) -> String {
         (seconds, fraction) => write!(text, "{seconds}.{fraction:03}s"),
     };
     text
+}
+
+/// Whether it says that there is no such program.
+fn is_missing(errno: i32) -> bool {
+    matches!(errno, ENOENT | EISDIR | ENOTDIR | EINVAL | ENOEXEC)
 }
 
 fn strerror(errno: i32) -> String {
@@ -264,6 +277,13 @@ mod tests {
         };
         assert_eq!(result(Step::Lookup, ENOENT), (5, 7, "Dummy: No such file or directory".into()));
         assert_eq!(result(Step::Lookup, EACCES), (5, 7, "Dummy: Permission denied".into()));
+        let script = |errno| {
+            let outcome = Outcome::script_not_run("/etc/init.d/x", Step::Lookup, errno);
+            (outcome.rc, outcome.status as i32, outcome.reason.unwrap())
+        };
+        assert_eq!(script(ENOENT), (5, 7, "/etc/init.d/x: No such file or directory".into()));
+        assert_eq!(script(EACCES), (4, 4, "/etc/init.d/x: Permission denied".into()));
+        assert_eq!((script(40).0, script(40).1), (1, 4));
         assert_eq!((result(Step::Exec, EACCES).0, result(Step::Exec, EACCES).1), (4, 0));
         assert_eq!((result(Step::Exec, ENOENT).0, result(Step::Exec, ENOENT).1), (5, 0));
         assert_eq!((result(Step::Exec, 12).0, result(Step::Exec, 12).1), (1, 0));

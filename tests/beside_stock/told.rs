@@ -40,7 +40,7 @@ mv \"$CRM_alert_recipient.part\" \"$CRM_alert_recipient\"
 ";
 
 /// What of an environment must be the same in both; what else there is belongs to a daemon's settings.
-const COMPARED: [&str; 5] = ["OCF_", "CRM_", "UMASK", "Uid:", "Gid:"];
+const COMPARED: [&str; 6] = ["OCF_", "CRM_", "UMASK", "Uid:", "Gid:", "Groups:"];
 /// What older releases did not tell, or told otherwise, or always: pacelet counts alerts by the old name only for a
 /// cluster that uses such names.
 const LATER: [&str; 3] = ["OCF_OUTPUT_FORMAT", "OCF_RA_VERSION_MINOR", "CRM_notify_node_sequence"];
