@@ -49,6 +49,7 @@ BOOT_SECONDS = 90
 LIFE_SECONDS = 300
 CGROUP_PREFIX = "pacelet-systemd-"
 BUS = "run/dbus/system_bus_socket"
+KEPT_GENERATOR = "systemd-sysv-generator"
 
 
 def check(result, what):
@@ -149,6 +150,13 @@ def build(tree, units):
 
     for name, text in units.items():
         pathlib.Path("etc/systemd/system", name).write_bytes(text)
+    # Each would run whenever units are read anew, which a resource's start and stop have done; only the one for init
+    # scripts finds something here.
+    masks = pathlib.Path("etc/systemd/system-generators")
+    masks.mkdir(exist_ok=True)
+    for path in pathlib.Path("usr/lib/systemd/system-generators").iterdir():
+        if path.name != KEPT_GENERATOR:
+            (masks / path.name).symlink_to("/dev/null")
     # Without a machine id this would be a first boot, which does more.
     pathlib.Path("etc/machine-id").write_text("0123456789abcdef0123456789abcdef\n")
 
