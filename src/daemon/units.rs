@@ -160,6 +160,8 @@ impl Units {
                 for child in waiting {
                     self.advance(child, Input::Begin);
                 }
+                // Whose time has passed while there was no bus.
+                self.wake(now.mono);
             }
             (BusEvent::Refused { reason, is_absent }, bus) => {
                 trial::reach("bus", bus.state(), "refused");

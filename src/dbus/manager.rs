@@ -187,8 +187,9 @@ impl Manager {
 impl Requests {
     fn reply(&mut self, serial: Serial, reply: Result<Message<'_>, ErrorReply>) -> Result<(), Error> {
         if self.match_rule == Some(serial) {
+            reply.map_err(Error::SetUp)?;
             self.match_rule = None;
-            return reply.map(drop).map_err(Error::SetUp);
+            return Ok(());
         }
         if let Subscription::Asked(asked) = self.subscription
             && asked == serial

@@ -270,7 +270,7 @@ fn a_bus_that_is_not_there_fails_who_waits_and_is_tried_for_the_next() {
 #[test]
 fn a_bus_that_does_not_let_us_in() {
     let mut lab = Lab::new();
-    for end in 0..4 {
+    for end in 0..5 {
         let child = lab.ask("monitor", 60);
         lab.tell(BusEvent::Opened(0));
         match end {
@@ -286,6 +286,17 @@ fn a_bus_that_does_not_let_us_in() {
             }
             1 => lab.receive(b"REJECTED EXTERNAL\r\n"),
             2 => lab.pass(USABLE),
+            3 => {
+                lab.receive(b"OK 2fa8bcd8d3b7bbf2ffa48f3f68fdf1fb\r\n");
+                lab.receive(HELLO_RETURN);
+                let add_match = lab.calls().into_iter().find(|call| call.member == "AddMatch").unwrap();
+                lab.receive(&lab.peer.error(
+                    add_match.serial,
+                    "org.freedesktop.DBus.Error.AccessDenied",
+                    "no",
+                ));
+                assert_eq!((lab.closes, lab.units.deadline()), (3, None));
+            }
             _ => {
                 lab.pass(USABLE - 1);
                 lab.ask("monitor", 60);
@@ -294,7 +305,7 @@ fn a_bus_that_does_not_let_us_in() {
                 let reason =
                     "No DBus connection (the bus broke the protocol: a message in no known byte order)";
                 assert_eq!((told, outcome.reason.as_deref()), (child, Some(reason)));
-                assert_eq!((lab.done().len(), lab.closes), (1, 3));
+                assert_eq!((lab.done().len(), lab.closes), (1, 4));
                 break;
             }
         }
