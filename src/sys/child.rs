@@ -177,7 +177,9 @@ fn fork(plan: &mut Plan<'_>) -> Result<Pid, Errno> {
         pid => pid,
     };
     // A positive number that fits, so it is a process id.
-    i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::IO)
+    #[allow(clippy::useless_conversion, reason = "the types differ from machine to machine")]
+    let pid = i32::try_from(pid).ok();
+    pid.and_then(Pid::from_raw).ok_or(Errno::IO)
 }
 
 /// What both [`Children`] and [`Child`] know of a process.

@@ -346,7 +346,7 @@ fn normal_scheduling() -> Result<(), Errno> {
     // musl's own functions for this only fail.
     // SAFETY: both system calls take numbers and, the second, a valid `sched_param`.
     let policy = unsafe { libc::syscall(libc::SYS_sched_getscheduler, 0) };
-    if policy > libc::SCHED_OTHER.into() {
+    if policy > libc::c_long::from(libc::SCHED_OTHER) {
         // SAFETY: an all-zero `sched_param` is valid: priority 0.
         let parameter: libc::sched_param = unsafe { MaybeUninit::zeroed().assume_init() };
         // SAFETY: as above.
