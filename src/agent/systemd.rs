@@ -21,6 +21,7 @@ use std::ffi::CString;
 
 use super::{Call, Outcome, Plan, Standard, Status, is_path_part};
 use crate::dbus::systemd::{ActiveState, Failure, JobResult, LoadState, Reply, Request, UnitPath};
+use crate::trial::{self, Mutant};
 
 /// Where what is decided at run time is, with the highest priority but one.
 const DIRECTORY: &str = "/run/systemd/system/";
@@ -193,7 +194,9 @@ impl Unit {
             return self.job(false);
         }
         self.stage = Stage::Marking;
-        let directory = [DIRECTORY, &self.name, ".d"].concat();
+        let is_mutant = trial::is(Mutant::OverrideOfService);
+        let (name, suffix) = if is_mutant { (&self.kind, ".service.d") } else { (&self.name, ".d") };
+        let directory = [DIRECTORY, name, suffix].concat();
         let path = [&directory, "/", FILE].concat();
         let text = (self.work == Work::Start).then(|| drop_in(&self.name));
         match (CString::new(directory), CString::new(path)) {

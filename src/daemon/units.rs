@@ -29,7 +29,7 @@ use crate::dbus::manager::Manager;
 use crate::dbus::systemd::{Done, Failure, Reply, Request, RequestId};
 use crate::line;
 use crate::time::{Instant, Now};
-use crate::trial;
+use crate::trial::{self, Mutant};
 
 use super::core::Effect;
 
@@ -271,6 +271,9 @@ impl Units {
             return self.fail_all(why, is_absent);
         }
         self.bus = Bus::Paused(now.after(PAUSE << (self.tried - 1)));
+        if trial::is(Mutant::LostBusForgets) {
+            self.runs.clear();
+        }
         for run in &mut self.runs {
             run.waits = true;
         }

@@ -23,6 +23,7 @@ use super::connection::{Connection, Error, ErrorReply, Incoming};
 use super::message::{Message, Serial};
 use super::systemd::{self, Answer, Done, Failure, JobResult, Question, Reply, Request, RequestId};
 use crate::time::Instant;
+use crate::trial::{self, Mutant};
 
 /// How many requests there may be at a time.
 pub const REQUESTS_MAX: usize = 4096;
@@ -209,6 +210,7 @@ impl Requests {
         };
         let result = match answer {
             Ok(Answer::Reply(reply)) => Ok(reply),
+            Ok(Answer::Job(_)) if trial::is(Mutant::QueuedJobIsDone) => Ok(Reply::Job(JobResult::Done)),
             Ok(Answer::Job(path)) => match self.ends.iter().find(|(ended, _)| **ended == *path) {
                 Some((_, result)) => Ok(Reply::Job(result.clone())),
                 None => {
@@ -225,13 +227,14 @@ impl Requests {
 
     fn signal(&mut self, signal: &Message<'_>) {
         let Some((path, result)) = systemd::job_removed(signal) else { return };
-        let is_this = |running: &Running| matches!(&running.stage, Stage::Running(job) if *job == path);
+        let is_same = |job: &str| *job == *path || trial::is(Mutant::AnyJobEnds);
+        let is_this = |running: &Running| matches!(&running.stage, Stage::Running(job) if is_same(job));
         let ended: Vec<_> =
             self.running.iter().filter(|running| is_this(running)).map(|running| running.id).collect();
         for id in ended {
             self.end(id, Ok(Reply::Job(result.clone())));
         }
-        if self.awaits_job() {
+        if self.awaits_job() && !trial::is(Mutant::EarlyEndDropped) {
             if self.ends.len() == ENDS_MAX {
                 self.ends.pop_front();
             }

@@ -5,6 +5,7 @@
 use super::connection::{BUS, BUS_PATH, Connection, ErrorReply};
 use super::marshal::{Malformed, Reader};
 use super::message::{Call, Message, Serial};
+use crate::trial::{self, Mutant};
 
 /// The longest unit name, in bytes: systemd's own limit.
 pub const UNIT_NAME_MAX: usize = 255;
@@ -302,7 +303,7 @@ impl ActiveState {
     fn from_word(word: &str) -> Self {
         match word {
             "active" => Self::Active,
-            "reloading" => Self::Reloading,
+            "reloading" if !trial::is(Mutant::ReloadingIsStopped) => Self::Reloading,
             "activating" => Self::Activating,
             "deactivating" => Self::Deactivating,
             _ => Self::Other(other(word)),
@@ -352,7 +353,8 @@ impl ErrorReply {
     /// another try.
     pub fn is_disconnect(&self) -> bool {
         const WORD: &[u8] = b"disconnected";
-        &*self.name == "org.freedesktop.DBus.Error.NoReply"
+        !trial::is(Mutant::ReexecutionIsFailure)
+            && &*self.name == "org.freedesktop.DBus.Error.NoReply"
             && self.text.as_bytes().windows(WORD.len()).any(|part| part == WORD)
     }
 }

@@ -15,6 +15,7 @@
 
 use crate::agent::{ChildId, Outcome, Plan, Status, Unit};
 use crate::time::Now;
+use crate::trial::{self, Mutant};
 
 use super::operation::{OperationId, Phase};
 use super::{Action, Executor};
@@ -35,8 +36,13 @@ impl Executor {
         let outcome = if is_pending {
             let passed = now.mono.since(*operation.since.get_or_insert(now.mono));
             // 0 is no limit.
-            let left = if timeout == 0 { u64::MAX } else { timeout.saturating_sub(passed) };
-            if operation.call().waits_for_state() && left >= SHORTEST_PAUSE {
+            let left = if timeout == 0 || trial::is(Mutant::EndlessFollowUp) {
+                u64::MAX
+            } else {
+                timeout.saturating_sub(passed)
+            };
+            let waits = operation.call().waits_for_state() && !trial::is(Mutant::ActivatingIsFailure);
+            if waits && left >= SHORTEST_PAUSE {
                 let pause = if timeout == 0 { LONGEST_PAUSE } else { LONGEST_PAUSE.min(timeout / 10) };
                 let pause = if pause >= left { left / 2 } else { pause.max(1) };
                 operation.phase = Phase::Between(child);
@@ -64,6 +70,9 @@ impl Executor {
             let passed = u32::try_from(now.mono.since(since)).unwrap_or(u32::MAX);
             // What is left of it, but 0 would be no limit.
             timeout = if timeout == 0 { 0 } else { timeout.saturating_sub(passed).max(1) };
+            if trial::is(Mutant::FollowUpsTimeTold) {
+                operation.request.timeout = timeout;
+            }
         }
         if let Some(resource) = self.resources.get_mut(&operation.resource) {
             resource.running = Some(child);
@@ -103,7 +112,9 @@ impl Executor {
     pub(super) fn forget(&mut self, id: OperationId, child: ChildId, now: Now) {
         self.children.remove(&child);
         self.leave_lane(id, child);
-        self.actions.push_back(Action::Forget(child));
+        if !trial::is(Mutant::CancelledUnitGoesOn) {
+            self.actions.push_back(Action::Forget(child));
+        }
         self.finish(id, Outcome::cancelled(Outcome::OK), now);
     }
 

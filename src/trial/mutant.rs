@@ -41,8 +41,30 @@ pub enum Mutant {
     CancelIsFailure,
     /// 27, until 1.1.17: what was cancelled is still in the list of what waits.
     CancelledStillWaits,
+    /// 27, until 2.0.1: what is cancelled while systemd works on it is still asked for.
+    CancelledUnitGoesOn,
     /// 28, until 1.1.14: monitors of a resource that is not registered any more go on.
     UnregisterKeepsMonitors,
+    /// 29, until 2.1.9 and 3.0.0: a unit is started as soon as the job for it is queued.
+    QueuedJobIsDone,
+    /// 29: a job whose end is told before its name is waited for in vain.
+    EarlyEndDropped,
+    /// 29: the end of some job is taken for that of ours.
+    AnyJobEnds,
+    /// 30, until 3.0.0: a unit that is being started when it is probed has failed.
+    ActivatingIsFailure,
+    /// 30, until 1.1.16: a unit that reads its configuration again is stopped.
+    ReloadingIsStopped,
+    /// 30, until 3.0.0: what is asked while systemd executes itself anew has failed.
+    ReexecutionIsFailure,
+    /// 30, until 1.1.13: nobody is told of what was asked when the bus ended.
+    LostBusForgets,
+    /// 30: a unit that never settles is asked for for ever.
+    EndlessFollowUp,
+    /// 31, until 2.1.9 and 3.0.0: what marks a unit that is no service is where systemd does not look.
+    OverrideOfService,
+    /// 32, until 1.1.12: the time that is left is told as the operation's limit.
+    FollowUpsTimeTold,
     /// 33, until 2.0.3: times are measured by the clock on the wall.
     WallClockTimes,
     /// 34: an agent that is not there is an error like others.
@@ -59,7 +81,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them, and the number of the pitfall of each.
-    pub const ALL: [(Self, u8); 25] = [
+    pub const ALL: [(Self, u8); 36] = [
         (Self::SharedRecord, 1),
         (Self::PartialMessageKept, 2),
         (Self::StrangersAnnounced, 3),
@@ -78,7 +100,18 @@ impl Mutant {
         (Self::StopKeepsMonitors, 25),
         (Self::CancelIsFailure, 26),
         (Self::CancelledStillWaits, 27),
+        (Self::CancelledUnitGoesOn, 27),
         (Self::UnregisterKeepsMonitors, 28),
+        (Self::QueuedJobIsDone, 29),
+        (Self::EarlyEndDropped, 29),
+        (Self::AnyJobEnds, 29),
+        (Self::ActivatingIsFailure, 30),
+        (Self::ReloadingIsStopped, 30),
+        (Self::ReexecutionIsFailure, 30),
+        (Self::LostBusForgets, 30),
+        (Self::EndlessFollowUp, 30),
+        (Self::OverrideOfService, 31),
+        (Self::FollowUpsTimeTold, 32),
         (Self::WallClockTimes, 33),
         (Self::MissingAgentIsError, 34),
         (Self::ZombieMonitor, 35),

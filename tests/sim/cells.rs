@@ -8,10 +8,12 @@ use pacelet::trial::{self, Cell};
 use super::lifecycle;
 
 /// The tables, and the files in whose headers they are.
-const TABLES: [(&str, &str); 4] = [
+const TABLES: [(&str, &str); 6] = [
     ("operation", include_str!("../../src/executor/mod.rs")),
     ("connection", include_str!("../../src/remote/mod.rs")),
     ("shutdown", include_str!("../../src/daemon/shutdown.rs")),
+    ("unit", include_str!("../../src/executor/unit.rs")),
+    ("bus", include_str!("../../src/daemon/units.rs")),
     ("port", include_str!("../../src/daemon/port.rs")),
 ];
 

@@ -41,6 +41,10 @@ impl Script {
     }
 }
 
+fn is_status(action: &str) -> bool {
+    matches!(action, "monitor" | "status")
+}
+
 fn duration(random: &mut Random, action: &str) -> u64 {
     match random.below(60) {
         // It hangs.
@@ -48,7 +52,7 @@ fn duration(random: &mut Random, action: &str) -> u64 {
         1 => 0,
         2..5 => random.between(5_000, 40_000),
         5..9 => random.between(500, 5_000),
-        _ if action == "monitor" => random.between(2, 60),
+        _ if is_status(action) => random.between(2, 60),
         _ => random.between(5, 800),
     }
 }
@@ -66,6 +70,7 @@ fn ending(random: &mut Random, action: &str) -> Ending {
             Ending::NotRun(Step::Pipe, 24),
         ]),
         3..10 if action == "monitor" => Ending::Exited(7),
+        3..10 if action == "status" => Ending::Exited(*random.pick(&[3, 3, 1, 4, 150, 151])),
         _ => Ending::Exited(0),
     }
 }

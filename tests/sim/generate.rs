@@ -13,6 +13,8 @@ use super::xml::Element;
 pub struct Generator {
     random: Random,
     last_serial: u64,
+    /// What each resource mostly is.
+    usual: [Agent; 4],
 }
 
 impl Generator {
@@ -21,8 +23,14 @@ impl Generator {
 
     const INTERVALS: [u32; 6] = [5_000, 7_000, 10_000, 15_000, 20_000, 60_000];
 
-    pub fn new(random: Random) -> Self {
-        Self { random, last_serial: 0 }
+    pub fn new(mut random: Random) -> Self {
+        let usual = std::array::from_fn(|place| usual(place, &mut random));
+        Self { random, last_serial: 0, usual }
+    }
+
+    /// Whether systemd is ever asked.
+    pub fn has_units(&self) -> bool {
+        self.usual.iter().any(|agent| matches!(&*agent.class, "systemd" | "service"))
     }
 
     /// What a controller wants next.
@@ -55,16 +63,20 @@ impl Generator {
 
     /// Of all resources whose agent is always the same one; seldom another.
     fn registration(&mut self, resource: String) -> Ask {
-        let usual = ["apache", "pgsql", "IPaddr2", "Dummy"];
         let place = Self::RESOURCES.iter().position(|name| *name == resource).unwrap_or(0);
+        let usual = self.usual[place].clone();
+        let shout = |text: &str| text.to_uppercase();
         let agent = match self.random.below(60) {
             0 => Agent::new("ocf", Some("heartbeat"), "Filesystem"),
             1 => Agent::new("stonith", None, "fence_ipmilan"),
             2 => Agent::new("upstart", None, "cron"),
             3 => Agent::new("ocf", None, "Dummy"),
             4 => Agent::new("ocf", Some("../../tmp"), "evil"),
-            5..9 => Agent::new("OCF", Some("HeartBeat"), usual[place]),
-            _ => Agent::new("ocf", Some("heartbeat"), usual[place]),
+            5 if usual.class != "ocf" => Agent::new(&usual.class, None, "../../tmp/evil"),
+            5..9 => {
+                Agent { class: shout(&usual.class), provider: usual.provider.as_deref().map(shout), ..usual }
+            }
+            _ => usual,
         };
         Ask::RegisterResource { resource, agent, drop_recurring: !self.random.once_in(8) }
     }
@@ -79,6 +91,8 @@ impl Generator {
             (1, "notify"),
             (1, "reload-agent"),
             (1, "migrate_to"),
+            (1, "restart"),
+            (1, "status"),
         ]);
         self.execute(resource, action, 0)
     }
@@ -172,5 +186,24 @@ impl Generator {
             b"<a x=\"1\" x=\"2\"/>",
         ];
         self.random.pick(&all).to_vec()
+    }
+}
+
+/// What a resource mostly is. Names of units and scripts are of one resource only: by them it is known whom a call is
+/// for.
+fn usual(place: usize, random: &mut Random) -> Agent {
+    match random.below(20) {
+        0..11 => Agent::new("ocf", Some("heartbeat"), ["apache", "pgsql", "IPaddr2", "Dummy"][place]),
+        11 | 12 => Agent::new("lsb", None, ["apache2", "/opt/pg/init", "vip", "dummy"][place]),
+        13 | 14 => Agent::new("service", None, ["web-unit", "db-unit", "vip-unit", "r4-unit"][place]),
+        _ => {
+            let kinds = [
+                ["httpd", "httpd.service", "web.socket"],
+                ["pgsql@15-main", "pgsql@.service", "pgsql@"],
+                ["srv-vip.mount", "vip.d", "vip.path"],
+                ["r4", "r4.timer", "r4@x.service"],
+            ];
+            Agent::new("systemd", None, random.pick::<&str>(&kinds[place]))
+        }
     }
 }

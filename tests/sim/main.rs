@@ -10,6 +10,7 @@
 //! | `client`   | the cluster's end, with a TLS implementation that is not ours                     |
 //! | `records`  | the sender rules; `xml`: what a strict cluster reads                              |
 //! | `children` | scripted agents                                                                  |
+//! | `bus`      | the system bus with systemd behind it, and D-Bus that is not ours                |
 //! | `oracle`   | what must happen, from the specification alone                                    |
 //! | `tools`    | what tools on the node ask, and how the cluster answers them                         |
 //! | `scenario` | what the controllers do; `generate`: their requests; `finale`: the daemon's end  |
@@ -22,6 +23,7 @@
 
 mod bad_input;
 mod bench;
+mod bus;
 #[cfg(feature = "trial")]
 mod cells;
 mod children;
@@ -116,6 +118,7 @@ fn seeds() {
                             total.takeovers += report.takeovers;
                             total.cuts += report.cuts;
                             total.minutes += report.minutes;
+                            total.calls += report.calls;
                             total.memory = total.memory.max(report.memory);
                         }
                         Err(failure) => failures.lock().unwrap().push(failure),
@@ -126,9 +129,15 @@ fn seeds() {
     });
     let total = total.into_inner().unwrap();
     println!(
-        "{count} seeds: {} virtual minutes, {} operations, {} messages, {} takeovers, {} cuts in mid-message; \
-         at rest the daemon holds at most {} bytes",
-        total.minutes, total.operations, total.messages, total.takeovers, total.cuts, total.memory
+        "{count} seeds: {} virtual minutes, {} operations, {} messages, {} takeovers, {} cuts in mid-message, \
+         {} calls of systemd; at rest the daemon holds at most {} bytes",
+        total.minutes,
+        total.operations,
+        total.messages,
+        total.takeovers,
+        total.cuts,
+        total.calls,
+        total.memory
     );
     let failures = failures.into_inner().unwrap();
     assert!(failures.is_empty(), "{} of {count} seeds fail\n{}", failures.len(), failures.join("\n"));

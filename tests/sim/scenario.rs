@@ -3,9 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use pacelet::agent::Command;
+use pacelet::agent::{Command, Ending, Step};
 use pacelet::remote::ConnId;
 
+use super::bus::Access;
 use super::children::Script;
 use super::client::Client;
 use super::finale::Finale;
@@ -48,10 +49,12 @@ pub const LEAVE: u64 = 4;
 /// The next bytes of who takes its time.
 const DRIBBLE: u64 = 6;
 const KEY_IS_BACK: u64 = 7;
+/// Something goes wrong with the bus.
+const BUS: u64 = 9;
 /// Some tool's turn.
 pub const TOOLS: u64 = 8;
 /// A controller's turn: this, and how many it has had, and its number.
-const TURN: u64 = 10;
+const TURN: u64 = 20;
 
 /// What a run was like.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -61,6 +64,8 @@ pub struct Report {
     pub takeovers: u64,
     pub cuts: u64,
     pub minutes: u64,
+    /// How often systemd or the bus was called.
+    pub calls: u64,
     /// What the daemon holds at rest, in bytes.
     pub memory: isize,
     pub hash: u64,
@@ -120,6 +125,9 @@ pub fn run(seed: u64, is_shown: bool) -> Checked<Report> {
     play.world.timer(MINUTE, TICK);
     play.world.timer(20_000, CHAOS);
     play.world.timer(10_000, TOOLS);
+    if play.generator.has_units() {
+        play.world.timer(60_000, BUS);
+    }
     while play.world.exited.is_none() || play.world.step()? {
         while let Some(notice) = play.world.notices.pop_front() {
             play.react(notice)?;
@@ -169,6 +177,7 @@ impl Play {
             takeovers: self.takeovers,
             cuts: self.cuts,
             minutes: self.passed() / MINUTE,
+            calls: self.world.socket.calls,
             memory: self.memory,
             hash: self.world.hash(),
         }
@@ -185,6 +194,7 @@ impl Play {
             Notice::Gone(conn) => self.gone(conn),
             Notice::Timer(TICK) => return self.tick(),
             Notice::Timer(CHAOS) => return self.chaos(),
+            Notice::Timer(BUS) => self.bus_trouble(),
             Notice::Timer(KEY_IS_BACK) => return self.world.key(Some(KEY)),
             Notice::Timer(DRIBBLE) => self.dribble(),
             Notice::Timer(TOOLS) => return self.tool_turn(),
@@ -407,6 +417,29 @@ impl Play {
         Ok(())
     }
 
+    /// Something goes wrong with the bus, or with systemd.
+    fn bus_trouble(&mut self) {
+        let next = self.random.between(5_000, 200_000);
+        self.world.timer(next, BUS);
+        let bus = &mut self.world.socket.bus;
+        let now = self.world.now.mono;
+        match self.random.below(12) {
+            0 | 1 => bus.cut(now),
+            2 => bus.spoil(now),
+            3 | 4 => bus.reexecute(now),
+            5 | 6 => {
+                let millis = *self.random.pick(&[300, 3_000, 20_000, 60_000]);
+                bus.silence(now, millis);
+            }
+            // It ends, and comes back some time.
+            7 | 8 => {
+                bus.access = *self.random.pick(&[Access::Refused, Access::Absent]);
+                bus.cut(now);
+            }
+            _ => bus.access = Access::Open,
+        }
+    }
+
     /// As over a network that is about to die: nothing is ever long in coming, and it does not come to an end.
     fn dribble(&mut self) {
         let Some((conn, mut hello)) = self.dribbler.take().filter(|(_, hello)| !hello.is_empty()) else {
@@ -531,5 +564,12 @@ impl Controller {
 
 fn act(random: &mut Random, command: &Command) -> Script {
     let action = command.arguments.first().and_then(|action| action.to_str().ok()).unwrap_or_default();
-    Script::random(random, action)
+    let script = Script::random(random, action);
+    // Where the agent is a unit there is mostly no script.
+    let is_unit = command.candidates.iter().any(|path| path.to_bytes().ends_with(b"-unit"));
+    if is_unit && random.percent(90) {
+        let end = (script.end.0 % 5, Ending::NotRun(Step::Lookup, 2));
+        return Script { output: Vec::new(), end, outlives: 0 };
+    }
+    script
 }

@@ -1,6 +1,7 @@
 //! The daemon's surroundings in virtual time: the edge as the contract in `daemon::core` wants it, the network,
 //! children, signals and the clocks. Everything that happens is told to the oracle, too.
 
+mod bus;
 mod edge;
 mod ends;
 mod tools;
@@ -14,6 +15,7 @@ use pacelet::proxy::ToolId;
 use pacelet::remote::ConnId;
 use pacelet::time::{Instant, Now};
 
+use self::bus::Socket;
 use self::tools::Tool;
 use super::children::Script;
 use super::link::Link;
@@ -69,12 +71,14 @@ enum Happening {
     /// A client reads again.
     Read(ConnId),
     ToolReads(ToolId),
+    BusOpens,
 }
 
 enum Next {
     Wake,
     Up(ConnId),
     Down(ConnId),
+    Bus,
     Agenda,
 }
 
@@ -91,6 +95,7 @@ pub struct World {
     pub lateness: u64,
     /// The edge tells at once what comes of an effect, before it asks for the next: both ways are allowed.
     pub is_eager: bool,
+    pub socket: Socket,
     /// Who has this one is no stranger.
     key: &'static [u8],
     core: Core,
@@ -121,6 +126,7 @@ impl World {
             exited: None,
             lateness: 0,
             is_eager: false,
+            socket: Socket::new(seed),
             key: KEY,
             core: inside(|| Core::new(oracle::settings())),
             entropy: Random::new(seed, "entropy"),
@@ -213,6 +219,7 @@ impl World {
             Next::Wake => self.wake()?,
             Next::Up(conn) => self.deliver_up(conn),
             Next::Down(conn) => self.deliver_down(conn)?,
+            Next::Bus => self.step_bus()?,
             Next::Agenda => self.happen()?,
         }
         self.pump()?;
@@ -240,7 +247,8 @@ impl World {
             let down = link.down.next().filter(|_| link.reads).map(|at| (at, Next::Down(conn)));
             [up, down]
         });
-        wake.into_iter().chain(agenda).chain(links.flatten())
+        let bus = self.socket.bus.next().filter(|_| lives).map(|at| (at, Next::Bus));
+        wake.into_iter().chain(agenda).chain(bus).chain(links.flatten())
     }
 
     /// What happens next; of several at the same time any.
@@ -276,6 +284,7 @@ impl World {
                 }
             }
             Happening::ToolReads(tool) => self.read_tool(tool)?,
+            Happening::BusOpens => self.open_bus(false),
         }
         Ok(())
     }

@@ -9,6 +9,7 @@
 //! The harness says `settled` after each event, when the daemon has nothing more to do: whatever it could and
 //! should have done must have happened by then.
 
+mod bus;
 mod due;
 mod resources;
 mod results;

@@ -2,18 +2,23 @@
 //! running, what may start next, and what must be told.
 //!
 //! Where the pages leave a choice the daemon's is accepted: of several operations that fell due in the same
-//! moment any may be first.
+//! moment any may be first. Only where the choice cannot be seen, because systemd is asked or a script is run that says
+//! nothing of the operation, it is the one that has waited longest.
 
+mod agents;
 mod survivors;
+mod units;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use pacelet::agent::{ChildId, Command, Ending, Stream};
+use pacelet::agent::{ChildId, Command, Ending, Step, Stream};
 use pacelet::remote::ConnId;
 use pacelet::time::{Instant, Now};
 
+use self::agents::Standard;
+use self::units::{Bus, Run};
 use super::super::request::{Agent, Execute};
-use super::results::{CANCELLED, Completion, ERROR_FATAL, NOT_INSTALLED, Outcome, Reason};
+use super::results::{CANCELLED, Completion, Outcome};
 use super::{AGENTS, Checked, OCF_ROOT, Rule, violation};
 
 /// The parameter by which the processes of an operation are known: each request has its own.
@@ -41,6 +46,12 @@ pub struct Resources {
     spared: BTreeSet<ChildId>,
     /// Processes by the resource they say they belong to: independent of everything above.
     alive: BTreeMap<String, ChildId>,
+    bus: Bus,
+    /// The daemon must close it now.
+    bus_must_close: bool,
+    /// How often it was lost or refused since it let the daemon in.
+    tried: u32,
+    last_number: u64,
     pub told: Vec<Told>,
 }
 
@@ -55,6 +66,8 @@ struct Registration {
 
 #[derive(Debug)]
 struct Operation {
+    /// In the order of the requests.
+    number: u64,
     request: Execute,
     call: u32,
     requester: ConnId,
@@ -66,6 +79,8 @@ struct Operation {
     /// When it became its resource's active one; its first run only.
     activated: Option<Now>,
     is_first: bool,
+    /// Since when systemd is asked, or says that the unit is between two states.
+    since: Option<Instant>,
     last_rc: u8,
     change_time: u64,
     told: Option<(u8, i64)>,
@@ -77,10 +92,15 @@ struct Operation {
 enum State {
     /// Behind others, or not before a moment.
     Pending(Option<Instant>),
-    /// It may run as soon as its resource's name is free; since which moment.
-    Due(u64),
+    /// It may run as soon as its resource's name is free; since which moment, and of those of one moment in which
+    /// order.
+    Due(u64, Option<Instant>),
     /// It runs. The child is unknown as long as the daemon has not said so.
     Running { child: Option<ChildId>, started: Instant, kill: Option<Kill> },
+    /// systemd works on it.
+    Asked(Run),
+    /// systemd is asked again then.
+    Between(Instant),
     /// Until its next run.
     Idle(Instant),
 }
@@ -106,55 +126,6 @@ impl Operation {
 
     fn matches(&self, action: &str, interval: u32) -> bool {
         self.request.interval == interval && self.request.action.eq_ignore_ascii_case(action)
-    }
-
-    /// What it comes to without running anything (sections 5.3 and 10).
-    fn known(&self) -> Option<Outcome> {
-        let agent = &self.agent;
-        if agent.class.eq_ignore_ascii_case("stonith") {
-            let probe = self.request.action == "monitor" && self.request.interval == 0;
-            let mut outcome = Outcome::ours(if probe { 7 } else { 1 }, 4, "No connection to fencer");
-            if probe {
-                outcome.reason = Reason::None;
-            }
-            return Some(outcome);
-        }
-        let missing = || Outcome::ours(5, NOT_INSTALLED, "No such file or directory");
-        if !agent.class.eq_ignore_ascii_case("ocf") {
-            return Some(missing());
-        }
-        match &agent.provider {
-            None => Some(Outcome::ours(1, ERROR_FATAL, "Required agent or action information missing")),
-            Some(provider) if provider.contains('/') || agent.kind.contains('/') => Some(missing()),
-            Some(_) => None,
-        }
-    }
-
-    /// The command that its process must run (sections 6.1 and 6.3).
-    fn command(&self) -> (Vec<String>, Vec<String>, Vec<String>) {
-        let provider = self.agent.provider.clone().unwrap_or_default();
-        let paths =
-            AGENTS.iter().map(|place| format!("{}/{provider}/{}", place.to_str().unwrap(), self.agent.kind));
-        let mut environment: Vec<_> = self
-            .request
-            .parameters
-            .iter()
-            .map(|(name, value)| match &**name {
-                "OCF_CHECK_LEVEL" => format!("{name}={value}"),
-                _ => format!("OCF_RESKEY_{name}={value}"),
-            })
-            .collect();
-        environment.extend([
-            "OCF_RA_VERSION_MAJOR=1".into(),
-            "OCF_RA_VERSION_MINOR=1".into(),
-            format!("OCF_ROOT={}", OCF_ROOT.to_str().unwrap()),
-            "OCF_EXIT_REASON_PREFIX=ocf-exit-reason:".into(),
-            format!("OCF_RESOURCE_INSTANCE={}", self.request.resource),
-            format!("OCF_RESOURCE_TYPE={}", self.agent.kind),
-            format!("OCF_RESOURCE_PROVIDER={provider}"),
-        ]);
-        environment.sort();
-        (paths.collect(), vec![self.request.action.clone()], environment)
     }
 }
 
@@ -216,7 +187,7 @@ impl Resources {
             operation.request.user_data.clone_from(&request.user_data);
             operation.told = None;
             if matches!(operation.state, State::Idle(_)) {
-                operation.state = State::Due(moment);
+                operation.state = State::Due(moment, Some(now.mono));
             }
             self.limit_waits(now);
             return Ok(());
@@ -225,7 +196,9 @@ impl Resources {
             self.cancel_recurring(&request.resource, now);
         }
         let ready = (request.start_delay > 0).then(|| now.mono.after(request.start_delay.into()));
+        self.last_number += 1;
         let operation = Operation {
+            number: self.last_number,
             request: request.clone(),
             call,
             requester,
@@ -235,6 +208,7 @@ impl Resources {
             gives_up: None,
             activated: None,
             is_first: true,
+            since: None,
             last_rc: 0,
             change_time: 0,
             told: None,
@@ -310,7 +284,12 @@ impl Resources {
                 kill.get_or_insert(Kill { cancelled: true, at: None, asked: false }).cancelled = true;
                 continue;
             }
-            let outcome = Outcome::cancelled(operation.last_rc);
+            let outcome = if let State::Asked(_) = operation.state {
+                self.forget(serial);
+                Outcome::cancelled(0)
+            } else {
+                Outcome::cancelled(operation.last_rc)
+            };
             self.finish(serial, outcome, now);
         }
     }
@@ -321,11 +300,12 @@ impl Resources {
     /// All timers that have passed.
     pub fn fire(&mut self, now: Now) {
         self.give_up_waiting(now);
+        self.fire_units(now);
         for operation in self.operations.values_mut() {
             let timeout = u64::from(operation.request.timeout);
             match &mut operation.state {
                 State::Pending(ready) if ready.is_some_and(|at| at <= now.mono) => *ready = None,
-                State::Idle(at) if *at <= now.mono => operation.state = State::Due(self.moment),
+                State::Idle(at) if *at <= now.mono => operation.state = State::Due(self.moment, Some(*at)),
                 State::Running { started, kill, .. }
                     if timeout > 0 && kill.is_none() && started.after(timeout) <= now.mono =>
                 {
@@ -348,7 +328,7 @@ impl Resources {
                 if registration.active.is_some() || !matches!(operation.state, State::Pending(None)) {
                     continue;
                 }
-                operation.state = State::Due(self.moment);
+                operation.state = State::Due(self.moment, None);
                 operation.activated = Some(now);
                 if operation.is_recurring() {
                     registration.recurring.push(head.clone());
@@ -357,11 +337,11 @@ impl Resources {
                 changed = true;
             }
             for (name, serials) in self.candidates() {
-                let known =
-                    serials.iter().find_map(|serial| Some((serial, self.operations[serial].known()?)));
-                if let Some((serial, outcome)) = known {
-                    self.finish(serial, outcome, now);
+                if let Some(outcome) = self.operations[&serials[0]].known() {
+                    self.finish(&serials[0], outcome, now);
                     changed = true;
+                } else if self.operations[&serials[0]].standard() == Standard::Systemd {
+                    self.ask(&serials[0], None, now);
                 } else if let ([serial], true) = (&*serials, presume) {
                     let operation = self.operations.get_mut(serial).expect("listed");
                     operation.state = State::Running { child: None, started: now.mono, kill: None };
@@ -374,12 +354,12 @@ impl Resources {
         }
     }
 
-    /// For each free name, those of the operations that are due which have waited longest.
+    /// For each free name, those of the operations that are due which have waited longest, and in order.
     fn candidates(&self) -> BTreeMap<String, Vec<String>> {
         let mut all = BTreeMap::<String, (u64, Vec<String>)>::new();
         for (serial, operation) in &self.operations {
             let name = &operation.request.resource;
-            let State::Due(since) = operation.state else { continue };
+            let State::Due(since, _) = operation.state else { continue };
             if self.lanes.contains_key(name) {
                 continue;
             }
@@ -391,7 +371,27 @@ impl Resources {
                 first.1.push(serial.clone());
             }
         }
+        for (_, serials) in all.values_mut() {
+            serials.sort_by_key(|serial| {
+                let operation = &self.operations[serial];
+                let State::Due(_, at) = operation.state else { return (true, None, 0) };
+                // Those whose turn has just come are behind those whose time has come.
+                (at.is_none(), at, operation.number)
+            });
+        }
         all.into_iter().map(|(name, (_, serials))| (name, serials)).collect()
+    }
+
+    /// The operation that a process belongs to whose environment does not say so.
+    fn whose(&self, got: &(Vec<String>, Vec<String>, Vec<String>)) -> Option<&Operation> {
+        let is_this = |operation: &&Operation| operation.command() == *got;
+        let presumed = |operation: &&Operation| matches!(operation.state, State::Running { child: None, .. });
+        let presumed = self.operations.values().filter(presumed).find(is_this);
+        presumed.or_else(|| {
+            let firsts = self.candidates();
+            let firsts: Vec<_> = firsts.values().flatten().map(|serial| &self.operations[serial]).collect();
+            firsts.into_iter().find(is_this)
+        })
     }
 
     /// The daemon starts a process.
@@ -405,14 +405,19 @@ impl Resources {
             let prefix = format!("{name}=");
             environment.iter().find_map(|entry| entry.strip_prefix(&prefix)).unwrap_or_default().to_owned()
         };
-        let name = value("OCF_RESOURCE_INSTANCE");
+        let mut name = value("OCF_RESOURCE_INSTANCE");
+        let mut serial = value(&format!("OCF_RESKEY_{SERIAL}"));
+        let got = (text(&command.candidates), text(&command.arguments), environment.clone());
+        if let Some(operation) = self.whose(&got).filter(|_| name.is_empty()) {
+            name.clone_from(&operation.request.resource);
+            serial.clone_from(&operation.request.parameters[SERIAL]);
+        }
         if let Some(other) = self.alive.insert(name.clone(), child) {
             return violation(
                 Rule::OneAtATime,
                 format!("child {} starts while child {} of {name:?} still runs", child.0, other.0),
             );
         }
-        let serial = value(&format!("OCF_RESKEY_{SERIAL}"));
         let may = self.candidates().get(&name).is_some_and(|serials| serials.contains(&serial));
         let Some(operation) = self.operations.get_mut(&serial) else {
             return violation(Rule::Start, format!("child {} belongs to no operation: {serial:?}", child.0));
@@ -430,7 +435,6 @@ impl Resources {
         }
         operation.stdout.clear();
         operation.stderr.clear();
-        let got = (text(&command.candidates), text(&command.arguments), environment);
         let expected = operation.command();
         if got != expected {
             return violation(Rule::Start, format!("the command is {got:?} instead of {expected:?}"));
@@ -482,14 +486,25 @@ impl Resources {
         let Some(serial) = self.children.remove(&child) else { return };
         let Some(operation) = self.operations.get(&serial) else { return };
         let State::Running { kill, .. } = operation.state else { return };
+        let is_open = kill.is_none() && operation.standard() == Standard::Service;
+        if let (true, Ending::NotRun(Step::Lookup, _)) = (is_open, ending) {
+            // What is no script may be a unit.
+            let missing = operation.outcome(ending, false);
+            match operation.known_unit() {
+                None => self.ask(&serial, Some(missing), now),
+                Some(outcome) => {
+                    self.lanes.remove(&operation.request.resource);
+                    self.finish(&serial, outcome, now);
+                }
+            }
+            return;
+        }
         self.lanes.remove(&operation.request.resource);
         let timed_out = matches!(kill, Some(Kill { cancelled: false, .. }));
         if matches!(kill, Some(Kill { at: None, .. })) {
             self.spared.insert(child);
         }
-        let request = &operation.request;
-        let (kind, stderr) = (&operation.agent.kind, &operation.stderr);
-        let outcome = Outcome::of(ending, timed_out, request.timeout, kind, stderr);
+        let outcome = operation.outcome(ending, timed_out);
         let outcome = match (kill, ending) {
             (Some(Kill { cancelled: true, .. }), Ending::Exited(_)) => Outcome::cancelled(outcome.rc),
             (Some(Kill { cancelled: true, .. }), _) => Outcome::cancelled(0),
@@ -514,7 +529,7 @@ impl Resources {
         if !(only_changes && operation.told == Some(result)) {
             operation.told = Some(result);
             let only = (operation.request.options & 2 != 0).then_some(operation.requester);
-            self.told.push((only, completion(&operation, outcome, deleted, now)));
+            self.told.push((only, operation.completion(outcome, deleted, now)));
         }
         if let Some(registration) = self.registered.get_mut(&name) {
             registration.active.take_if(|active| active == serial);
@@ -541,6 +556,7 @@ impl Resources {
             self.fire(now);
         }
         self.dispatch(now, false);
+        self.units_settled()?;
         if let Some((name, serials)) = self.candidates().into_iter().next() {
             let text = format!("{name:?} is free, and {serials:?} could run");
             return violation(Rule::Lost, text);
@@ -569,28 +585,5 @@ impl Resources {
     /// How many operations there are.
     pub fn len(&self) -> usize {
         self.operations.len()
-    }
-}
-
-fn completion(operation: &Operation, outcome: Outcome, deleted: bool, now: Now) -> Completion {
-    let request = &operation.request;
-    let activated = operation.activated;
-    let output = if operation.stderr.is_empty() { &operation.stdout } else { &operation.stderr };
-    Completion {
-        call: operation.call,
-        resource: request.resource.clone(),
-        action: request.action.clone(),
-        interval: request.interval,
-        timeout: request.timeout,
-        start_delay: request.start_delay,
-        user_data: request.user_data.clone(),
-        outcome,
-        deleted,
-        run_time: activated.map_or(0, |at| at.epoch),
-        change_time: operation.change_time,
-        exec_time: activated.map_or(0, |at| now.mono.since(at.mono)),
-        queue_time: activated.map_or(0, |at| at.mono.since(operation.queued)),
-        output: output.clone(),
-        parameters: request.parameters.clone(),
     }
 }

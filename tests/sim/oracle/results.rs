@@ -8,6 +8,7 @@ use pacelet::agent::{Ending, Step};
 use super::super::xml::Element;
 
 /// `lrmd_exec_op_status`.
+pub const PENDING: i64 = -1;
 pub const DONE: i64 = 0;
 pub const CANCELLED: i64 = 1;
 pub const TIMEOUT: i64 = 2;
@@ -50,13 +51,10 @@ impl Outcome {
         Self { rc, status, reason: Reason::Ours(reason.into()), ran: false }
     }
 
-    /// Of a process of class `ocf`.
+    /// Of a process, with the result code that its exit status is.
     pub fn of(ending: Ending, timed_out: bool, timeout: u32, kind: &str, stderr: &[u8]) -> Self {
         match ending {
-            Ending::Exited(code) => {
-                let rc = if matches!(code, 0..=9 | 190 | 191) { code } else { 1 };
-                Self { rc, status: DONE, reason: own_words(stderr), ran: true }
-            }
+            Ending::Exited(rc) => Self { rc, status: DONE, reason: own_words(stderr), ran: true },
             Ending::Signalled(_) if timed_out => {
                 let limit = match (timeout / 1000, timeout % 1000) {
                     (seconds, 0) if seconds < 60 => format!("within {seconds}s"),

@@ -1,5 +1,7 @@
 //! The oracle must be able to say no: each kind of fault, fed to it as a trace.
 
+mod units;
+
 use pacelet::agent::{ChildId, Command, Ending, Stream};
 use pacelet::daemon::ExitCode;
 use pacelet::remote::ConnId;

@@ -25,6 +25,8 @@ pub enum Rule {
     Connection,
     /// Something between a tool and the cluster.
     Tool,
+    /// Something that the bus or systemd is asked without need, or wrongly.
+    Bus,
     /// The daemon ended too early, or did not end.
     Shutdown,
     /// Memory is held that nothing needs.

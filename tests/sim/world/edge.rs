@@ -37,12 +37,16 @@ impl World {
             if conns.into_iter().filter(|&conn| self.transmit(conn)).count() > 0 {
                 continue;
             }
+            if self.transmit_to_bus()? {
+                continue;
+            }
             // Here nothing comes between the steps in which a big message is looked at.
             if self.exited.is_some() || !self.core.is_reading() {
                 break;
             }
             self.handle(Event::Resume);
         }
+        self.check_bus()?;
         let timers = self.core.deadline().is_none_or(|at| at > self.now.mono);
         self.oracle.settled(self.now, timers)?;
         self.check_links()
@@ -97,9 +101,7 @@ impl World {
                     self.plan(self.now.mono, Happening::Examined(child));
                 }
             }
-            Effect::Bus(effect) => {
-                return violation(Rule::Edge, format!("{effect:?}, and no resource is a unit"));
-            }
+            Effect::Bus(effect) => self.perform_bus(effect)?,
             Effect::Serve(name) => self.handle(Event::Serving(name)),
             Effect::Tool(errand) => match errand {
                 Errand::Admit { tool, .. } => self.admit(tool)?,

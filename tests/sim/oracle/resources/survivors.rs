@@ -44,7 +44,7 @@ impl Resources {
     pub fn limit_waits(&mut self, now: Now) {
         for operation in self.operations.values_mut() {
             let is_stuck = self.left.values().any(|name| *name == operation.request.resource);
-            if !is_stuck || !matches!(operation.state, State::Due(_)) {
+            if !is_stuck || !matches!(operation.state, State::Due(..)) {
                 operation.gives_up = None;
             } else if operation.request.timeout > 0 {
                 operation.gives_up.get_or_insert(now.mono.after(operation.request.timeout.into()));
