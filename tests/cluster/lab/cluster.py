@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import configuration
+from .booted import Booted
 from .network import Network
 from .node import Node
 from .trouble import Trouble
@@ -18,6 +19,9 @@ AUTHKEY = "/etc/pacemaker/authkey"
 AUTHKEY_BYTES = 4096
 JOURNAL_AGENT = "/usr/lib/ocf/resource.d/lab/journal"
 FENCING_RECORD = "/var/lib/lab-fencing"
+UNFENCING_RECORD = "/var/lib/lab-unfencing"
+# Longer than any run: a node with systemd does not outlive it.
+LIFE_SECONDS = 3600
 DAEMON = "/usr/sbin/pacemaker-remoted"
 HERE = Path(__file__).parent
 
@@ -85,10 +89,11 @@ class Status:
 class Cluster:
     """Cluster nodes `c1`, … and remotes `r1`, `r2`, …; the remotes' addresses alternate between IPv4 and IPv6."""
 
-    def __init__(self, root, layers, directory, remotes, talkative=False, members=1, tapped=False, environment=None):
+    def __init__(self, root, layers, directory, remotes, talkative=False, members=1, tapped=False, environment=None, booted=None):
         """`layers`: directories with a remote daemon's files, laid over the remotes' root: the remotes take them in
         turn; `talkative`: whether these daemons log to standard error as well; `tapped`: whether what they send is
-        looked at; `environment`: more variables of Pacemaker's daemons and tools on `members` and on `remotes`."""
+        looked at; `environment`: more variables of Pacemaker's daemons and tools on `members` and on `remotes`;
+        `booted`: a root with systemd, which is then the first process of the remotes."""
         self.directory = directory
         self.release = root.release
         self.members = {}
@@ -97,12 +102,12 @@ class Cluster:
         self._network = Network()
         self.tap = self._network.tap() if tapped else None
         try:
-            self._build(root, layers, members, remotes, talkative, environment or {})
+            self._build(root, layers, members, remotes, talkative, environment or {}, booted)
         except BaseException:
             self.end()
             raise
 
-    def _build(self, root, layers, members, remotes, talkative, environment):
+    def _build(self, root, layers, members, remotes, talkative, environment, booted):
         key = os.urandom(AUTHKEY_BYTES)
         addresses, rings = [], []
         for number in range(1, members + 1):
@@ -114,7 +119,8 @@ class Cluster:
             self.members[name] = Member(name, node)
         for number in range(1, remotes + 1):
             name = f"r{number}"
-            node = self._machine(name, [layers[(number - 1) % len(layers)], root.path])
+            layer = layers[(number - 1) % len(layers)]
+            node = self._machine(name, [layer, booted.path], booted=True) if booted else self._machine(name, [layer, root.path])
             four, six = self._network.attach(node, 100 + number)
             addresses.append((name, four, six))
             self.remotes[name] = Remote(name, node, four if number % 2 else six)
@@ -131,12 +137,14 @@ class Cluster:
         pairs = [(remote.name, remote.address) for remote in self.remotes.values()]
         for member in self.members.values():
             member.node.write("/etc/corosync/corosync.conf", configuration.corosync(rings))
-            member.node.write("/usr/sbin/" + configuration.FENCE_AGENT, (HERE / "fence_record").read_text(), 0o755)
+            for agent in (configuration.FENCE_AGENT, configuration.UNFENCE_AGENT):
+                member.node.write("/usr/sbin/" + agent, (HERE / "fence_record").read_text(), 0o755)
             member.node.write("/var/lib/pacemaker/cib/cib.xml", configuration.cib(list(self.members), pairs), 0o600, "hacluster:haclient")
 
-    def _machine(self, name, layers):
-        node = Node(name, layers, self.directory / name)
+    def _machine(self, name, layers, booted=False):
+        node = Booted(name, layers, self.directory / name, LIFE_SECONDS) if booted else Node(name, layers, self.directory / name)
         self._nodes.append(node)
+        node.run(["hostname", name])
         return node
 
     def start(self):
@@ -216,9 +224,10 @@ class Cluster:
         coordinator = self.node.run(["crmadmin", "--dc_lookup"], check=False).stdout.split()
         return bool(coordinator) and "S_IDLE" in self.node.run(["crmadmin", "--status", coordinator[-1]], check=False).stdout
 
-    def configure(self, resources=(), constraints=()):
-        """Adds or changes resources and constraints, both in one step."""
-        xml = f"<configuration><resources>{''.join(resources)}</resources><constraints>{''.join(constraints)}</constraints></configuration>"
+    def configure(self, resources=(), constraints=(), alerts=()):
+        """Adds or changes resources, constraints and alerts, all in one step."""
+        xml = (f"<configuration><resources>{''.join(resources)}</resources><constraints>{''.join(constraints)}</constraints>"
+               + (f"<alerts>{''.join(alerts)}</alerts>" if alerts else "") + "</configuration>")
         self.node.run(["cibadmin", "--modify", "--allow-create", "--scope=configuration", "--xml-pipe"], input=xml)
 
     def set_property(self, name, value):
@@ -292,6 +301,17 @@ class Cluster:
         self.node.run(["cibadmin", "--delete-all", "--force", f"--xpath=//rsc_location[@rsc='{resource}']"])
         self.node.run(["cibadmin", "--delete-all", "--force", f"--xpath=//primitive[@id='{resource}']"])
 
+    def forget(self, prefix):
+        """Removes all resources, clones and alerts whose names begin so, with their location preferences."""
+        for kind, name in (("rsc_location", "rsc"), ("clone", "id"), ("primitive", "id"), ("alert", "id")):
+            self.node.run(["cibadmin", "--delete-all", "--force", f"--xpath=//{kind}[starts-with(@{name},'{prefix}')]"])
+
+    def histories(self):
+        """What the cluster has written down of operations: by node and resource, a list of their attributes."""
+        status = ElementTree.fromstring(self.node.run(["cibadmin", "--query", "--scope=status"]).stdout)
+        return {(node.get("uname"), resource.get("id")): [operation.attrib for operation in resource.findall("lrm_rsc_op")]
+                for node in status.findall("node_state") for resource in node.findall("lrm/lrm_resources/lrm_resource")}
+
     def _resource(self, resource, *words):
         return self.node.run(["crm_resource", "--resource", resource, *words])
 
@@ -299,6 +319,11 @@ class Cluster:
         """Who was fenced so far: a list of (action, node)."""
         lines = [line.split() for member in self.members.values() for line in member.node.read(FENCING_RECORD).splitlines()]
         return [(action, node) for _, action, node in sorted(lines)]
+
+    def unfenced(self):
+        """Who was unfenced so far, in order: pairs of the node and the seconds of /proc/uptime then."""
+        lines = [line.split() for member in self.members.values() for line in member.node.read(UNFENCING_RECORD).splitlines()]
+        return [(node, float(moment)) for moment, node in lines]
 
     def end(self):
         """Ends all nodes and the network."""

@@ -3,6 +3,7 @@
 from xml.sax.saxutils import quoteattr
 
 FENCE_AGENT = "fence_record"
+UNFENCE_AGENT = "fence_unfence"
 
 # Quick to elect, quick to look again.
 PROPERTIES = {"dc-deadtime": "3s", "cluster-recheck-interval": "10s", "stonith-enabled": "true", "have-watchdog": "false"}
@@ -67,11 +68,11 @@ def cib(members, remotes):
 """
 
 
-def fence_device(nodes):
+def fence_device(nodes, name="fencing", agent=FENCE_AGENT, meta=()):
     """The recording fence device for all nodes; it runs on a cluster node."""
-    return (f'<primitive id="fencing" class="stonith" type="{FENCE_AGENT}"><instance_attributes id="fencing-p">'
-            + nvpair("fencing", "pcmk_host_check", "static-list") + nvpair("fencing", "pcmk_host_list", nodes)
-            + '</instance_attributes></primitive>')
+    parameters = {"pcmk_host_check": "static-list", "pcmk_host_list": nodes}
+    return (f'<primitive id="{name}" class="stonith" type="{agent}">{attributes("meta", f"{name}-m", meta)}'
+            f'{attributes("instance", f"{name}-p", parameters)}</primitive>')
 
 
 def remote(name, address):
@@ -84,11 +85,25 @@ def remote(name, address):
 
 def primitive(name, provider, kind, parameters, interval, timeout="20s"):
     """An OCF resource with a recurring monitor."""
-    pairs = "".join(nvpair(name, key, value) for key, value in parameters.items())
-    operations = f'<op id="{name}-monitor" name="monitor" interval="{interval}" timeout="{timeout}"/>'
-    operations += "".join(f'<op id="{name}-{action}" name="{action}" interval="0s" timeout="{timeout}"/>' for action in ("start", "stop"))
-    return (f'<primitive id="{name}" class="ocf" provider="{provider}" type="{kind}"><instance_attributes id="{name}-p">{pairs}'
-            f'</instance_attributes><operations>{operations}</operations></primitive>')
+    return resource(name, f"ocf:{provider}", kind, interval, timeout, parameters)
+
+
+def resource(name, standard, kind, interval, timeout="20s", parameters=(), meta=(), on_fail=()):
+    """A resource with a recurring monitor. `standard`: with an OCF resource's provider after a colon; `parameters`,
+    `meta` and `on_fail` are dictionaries, the last one by action."""
+    standard, _, provider = standard.partition(":")
+    provider = f' provider="{provider}"' if provider else ""
+    intervals = {"monitor": interval, "start": "0s", "stop": "0s"}
+    operations = "".join(
+        f'<op id="{name}-{action}" name="{action}" interval="{every}" timeout="{timeout}"'
+        + (f' on-fail="{dict(on_fail)[action]}"/>' if action in on_fail else "/>") for action, every in intervals.items())
+    return (f'<primitive id="{name}" class="{standard}"{provider} type="{kind}">{attributes("meta", f"{name}-m", meta)}'
+            f'{attributes("instance", f"{name}-p", parameters)}<operations>{operations}</operations></primitive>')
+
+
+def attributes(kind, name, values):
+    """A block of attributes, if there are any; its name is unique."""
+    return not values and "" or f'<{kind}_attributes id="{name}">{"".join(nvpair(name, key, value) for key, value in dict(values).items())}</{kind}_attributes>'
 
 
 def dummy(name, provider, parameters, interval):
@@ -99,6 +114,11 @@ def dummy(name, provider, parameters, interval):
 def location(resource, node, score):
     """A location preference."""
     return f'<rsc_location id="loc-{resource}-{node}" rsc="{resource}" node="{node}" score="{score}"/>'
+
+
+def only_on(resource, node):
+    """Has a resource run and be looked for on one node only."""
+    return f'<rsc_location id="loc-{resource}-{node}" rsc="{resource}" node="{node}" score="100" resource-discovery="exclusive"/>'
 
 
 def ruled(resource, name, score, attribute, value):

@@ -34,7 +34,7 @@ def have(cluster, homes, **parameters):
 def calls(cluster, remote, resource):
     """All calls so far on a remote, in the order in which they began."""
     found, open_calls = [], {}
-    for line in cluster.remotes[remote].node.read(f"/run/{resource}.journal").splitlines():
+    for line in cluster.machine(remote).read(f"/run/{resource}.journal").splitlines():
         word, moment, pid, action, interval, *code = line.split()
         if word == "begin":
             open_calls[pid] = Call(action, int(interval), float(moment))
@@ -46,8 +46,8 @@ def calls(cluster, remote, resource):
 
 
 def changes(cluster, remote, resource):
-    """The actions so far that were no monitors."""
-    return [call.action for call in calls(cluster, remote, resource) if call.action != "monitor"]
+    """The actions so far that changed something."""
+    return [call.action for call in calls(cluster, remote, resource) if call.action not in ("monitor", "notify", "status")]
 
 
 def await_monitors(cluster, remote, resource, more, limit=15):

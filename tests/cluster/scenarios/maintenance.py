@@ -4,6 +4,7 @@ import signal
 import time
 
 from lab.report import expect
+from lab.waiting import until
 
 from . import journal, steps
 
@@ -13,6 +14,9 @@ FENCED = []
 
 EXIT_LIMIT_SECONDS = 10
 QUIET_SECONDS = 3
+LOG = "/var/log/pacemaker/pacemaker.log"
+# The cluster's answer to the daemon's wish to go: the only one that lets it go with resources on its node.
+REFUSED = "IPC proxy provider indicated no resources will be stopped"
 
 
 def run(cluster, report):
@@ -38,10 +42,13 @@ def run(cluster, report):
         cluster.set_node_attribute("r1", "maintenance", "true")
         await_managed(cluster, "false")
         changes = journal.changes(cluster, "r1", "j4")
+        refusals = remote.node.read(LOG).count(REFUSED)
         remote.daemon.signal(signal.SIGTERM)
         code = remote.daemon.exit_code(EXIT_LIMIT_SECONDS)
         expect(code == 0, f"exit code {code}" if code is not None else f"still running after {EXIT_LIMIT_SECONDS} s")
         expect(remote.node.exists(steps.state_file("j4")), "j4 was stopped")
+        # Written by another process, which outlives the daemon.
+        until("the log says that the cluster lets the resource be", lambda: remote.node.read(LOG).count(REFUSED) == refusals + 1, EXIT_LIMIT_SECONDS)
     with report.check("started again and out of maintenance, r1 has j4 as it was"):
         remote.start()
         steps.await_connection(cluster, "r1")
