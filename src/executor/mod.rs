@@ -39,7 +39,7 @@
 //! left behind.
 //!
 //! An operation that systemd works on is `Asked` in the place of `Running`; so is one whose child found no init script,
-//! if there may be a unit of that name. The table of that is in [`unit`].
+//! if there may be a unit of that name. The table of that is in [`mod@unit`].
 //!
 //! A repeated request for a recurring operation that exists renames it, has its next result told in any
 //! case and, if it is `Idle`, makes it due at once (section 3.3).
