@@ -303,8 +303,10 @@ class Cluster:
 
     def forget(self, prefix):
         """Removes all resources, clones and alerts whose names begin so, with their location preferences."""
-        for kind, name in (("rsc_location", "rsc"), ("clone", "id"), ("primitive", "id"), ("alert", "id")):
-            self.node.run(["cibadmin", "--delete-all", "--force", f"--xpath=//{kind}[starts-with(@{name},'{prefix}')]"])
+        # In one step: without its preferences, a resource would be looked for on all nodes.
+        kinds = (("resources/*", "id"), ("constraints/rsc_location", "rsc"), ("alerts/alert", "id"))
+        paths = "|".join(f"/cib/configuration/{kind}[starts-with(@{name},'{prefix}')]" for kind, name in kinds)
+        self.node.run(["cibadmin", "--delete-all", "--force", f"--xpath={paths}"])
 
     def histories(self):
         """What the cluster has written down of operations: by node and resource, a list of their attributes."""
