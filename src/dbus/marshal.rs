@@ -73,7 +73,7 @@ pub enum Malformed {
     Field,
     /// The type of message needs a header field that is missing.
     MissingField,
-    /// A message longer than [`MESSAGE_MAX`](super::message::MESSAGE_MAX).
+    /// A message longer than [`LENGTH_MAX`](super::message::LENGTH_MAX).
     TooLong,
     /// A value reaches beyond the end of what it is part of.
     Truncated,

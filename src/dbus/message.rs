@@ -8,9 +8,11 @@ use core::num::NonZeroU32;
 
 use super::marshal::{Endian, Malformed, Reader, Writer};
 
-/// The longest message that is received, in bytes. The specification allows 128 MiB; the longest
-/// that a bus has reason to send us is a few hundred bytes.
+/// The longest message that is looked at, in bytes: the longest that a bus has reason to send us is a
+/// few hundred bytes.
 pub const MESSAGE_MAX: usize = 1 << 20;
+/// The longest message that there may be, in bytes, by the specification.
+pub const LENGTH_MAX: usize = 1 << 27;
 /// How many bytes of a message tell its [`length`].
 pub const PREFIX: usize = 16;
 
@@ -94,7 +96,7 @@ mod field {
     pub const SIGNATURE: u8 = 8;
 }
 
-/// How many bytes the message has that starts with `prefix`: [`PREFIX`] to [`MESSAGE_MAX`].
+/// How many bytes the message has that starts with `prefix`: [`PREFIX`] to [`LENGTH_MAX`].
 pub fn length(prefix: &[u8; PREFIX]) -> Result<usize, Malformed> {
     let [mark, _, _, version, b0, b1, b2, b3, _, _, _, _, f0, f1, f2, f3] = *prefix;
     let endian = Endian::from_mark(mark)?;
@@ -104,7 +106,7 @@ pub fn length(prefix: &[u8; PREFIX]) -> Result<usize, Malformed> {
     let body = u64::from(endian.u32([b0, b1, b2, b3]));
     let fields = u64::from(endian.u32([f0, f1, f2, f3]));
     let total = (PREFIX as u64 + fields).next_multiple_of(8) + body;
-    usize::try_from(total).ok().filter(|&total| total <= MESSAGE_MAX).ok_or(Malformed::TooLong)
+    usize::try_from(total).ok().filter(|&total| total <= LENGTH_MAX).ok_or(Malformed::TooLong)
 }
 
 impl<'a> Message<'a> {
