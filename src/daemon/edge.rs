@@ -200,7 +200,7 @@ impl Edge {
             Effect::Bus(effect) => self.bus(effect),
             Effect::Serve(name) => self.serve_tools(name),
             Effect::Tool(errand) => self.do_errand(errand),
-            Effect::FindSbd => self.handle(Event::SbdFound(process::is_running(SBD))),
+            Effect::FindSbd => self.find_sbd(),
             Effect::Log(line) => self.log(&line),
             Effect::Exit(code) => {
                 self.tools.close();
@@ -220,6 +220,22 @@ impl Edge {
             self.check_key();
             self.tools.expire();
         }
+    }
+
+    /// A node that only lacks descriptors for a moment must not end for that; the cluster asks again.
+    fn find_sbd(&self) {
+        let runs = match process::is_running(SBD) {
+            Err(errno) if !matches!(errno, Errno::NOENT | Errno::NOTDIR) => {
+                let error = io::Error::from(errno);
+                self.log(&line!(
+                    Warning,
+                    "Cannot look in /proc whether {SBD} runs: {error}; taking it that it does"
+                ));
+                true
+            }
+            result => result.unwrap_or(false),
+        };
+        self.handle(Event::SbdFound(runs));
     }
 
     /// Soon after boot the kernel may not have random bytes yet, and then asking it for some would wait.

@@ -115,24 +115,33 @@ pub(super) fn own_arguments() -> Option<std::ops::Range<usize>> {
 }
 
 /// Whether a process has this name: at most 15 bytes, as the kernel cuts longer ones.
-pub fn is_running(name: &str) -> bool {
+///
+/// # Errors
+/// What kept from looking: for lack of descriptors or memory it is not known; ENOTDIR or ENOENT where there is no /proc.
+pub fn is_running(name: &str) -> Result<bool, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let Ok(all) = rustix::fs::open(c"/proc", flags, Mode::empty()) else { return false };
+    let all = rustix::fs::open(c"/proc", flags, Mode::empty())?;
+    let mut unknown = Ok(false);
     let mut buffer = [MaybeUninit::<u8>::uninit(); 4096];
     let mut entries = RawDir::new(&all, &mut buffer);
-    while let Some(Ok(entry)) = entries.next() {
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
         // Of what /proc tells of a process this needs no lock that a process may hold which hangs.
         let path = [entry.file_name().to_bytes(), b"/comm"].concat();
         let mut told = [0; 32];
         let count = rustix::fs::openat(&all, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .and_then(|file| rustix::io::read(&file, &mut told));
-        if count
-            .is_ok_and(|count| told.get(..count).is_some_and(|told| told.trim_ascii_end() == name.as_bytes()))
-        {
-            return true;
+        match count {
+            Ok(count) if told.get(..count).unwrap_or_default().trim_ascii_end() == name.as_bytes() => {
+                return Ok(true);
+            }
+            // It may have been this one.
+            Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => unknown = Err(errno),
+            // It has another name, has just ended, or is no process.
+            _ => {}
         }
     }
-    false
+    unknown
 }
 
 /// Goes to `directory`, which becomes the working directory of agents, too.
@@ -171,7 +180,22 @@ mod tests {
     fn processes_are_found_by_name() {
         // A thread's name is its own; /proc has the first one's for the process.
         let own = std::fs::read_to_string(format!("/proc/{}/comm", std::process::id())).unwrap();
-        assert!(is_running(own.trim_end()), "{own}");
-        assert!(!is_running("nobody-is-called-that"));
+        assert_eq!(is_running(own.trim_end()), Ok(true), "{own}");
+        assert_eq!(is_running("nobody-is-called-that"), Ok(false));
+    }
+
+    #[test]
+    fn what_cannot_be_looked_for_is_not_said_to_be_missing() {
+        crate::sys::testing::isolated(|| {
+            let last = rustix::fs::open(c"/dev/null", OFlags::RDONLY, Mode::empty()).unwrap();
+            let number = std::os::fd::AsRawFd::as_raw_fd(&last) as u64;
+            let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
+            // First for none more, then for the directory alone.
+            for room in [0, 1] {
+                let current = Some(number + 1 + room);
+                rustix::process::setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
+                assert_eq!(is_running("nobody-is-called-that"), Err(Errno::MFILE), "{room}");
+            }
+        });
     }
 }
