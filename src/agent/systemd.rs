@@ -111,14 +111,20 @@ pub(super) fn plan(call: &Call<'_>, unless: Option<Outcome>) -> Plan {
         }
     };
     let name = unit_name(kind, work == Work::Describe || call.agent.standard() == Standard::Service);
-    if !is_path_part(&name) {
-        // No unit is called so.
+    if !is_unit_name(&name) {
+        // No unit is called so, and systemd would say so, too.
         return Plan::Known(
             unless.unwrap_or_else(|| Outcome::unasked(Outcome::GENERIC_ERROR, no_object(kind))),
         );
     }
     let (kind, action) = (kind.clone(), call.action.to_owned());
     Plan::Ask(Box::new(Unit { kind, name, action, work, unless, stage: Stage::Loading, path: None }))
+}
+
+/// Whether a unit may be called so. What else there may be in a name, a line's end above all, would be a part of the
+/// file that marks the unit.
+fn is_unit_name(name: &str) -> bool {
+    is_path_part(name) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte))
 }
 
 /// `completed`: an instance takes the place of a template.

@@ -222,6 +222,12 @@ fn what_is_known_without_asking() {
     assert_eq!(known("a", "promote"), (3, Status::Error, reason.into()));
     assert_eq!(known("a", "START").0, 3, "as in stock");
     assert_eq!(known("../a", "start").2, "No DBus object found for systemd unit ../a");
+    for kind in ["a\n[Service]\nExecStart=b", "a b", "a%n", "a$", "ä", "a\u{7f}", "a\"", &"x".repeat(248)] {
+        assert_eq!(known(kind, "start").2, format!("No DBus object found for systemd unit {kind}"));
+        let Plan::Known(outcome) = planned("service", kind, "start") else { continue };
+        panic!("{outcome:?}: there may be a script of that name");
+    }
+    assert!(matches!(planned("systemd", r"a-b_c:d.e\x2df@g", "start"), Plan::Ask(_)));
     assert_eq!(known("", "start").1, Status::ErrorFatal);
 }
 
