@@ -110,8 +110,13 @@ impl Edge {
                     bus.unsent.set(true);
                     return bus.changed.notify();
                 }
-                // Nothing is left; or nobody reads, which shows when the task reads: what came before goes first.
-                Ok(Some(_)) | Err(_) => return bus.unsent.set(false),
+                Ok(Some(_)) => return bus.unsent.set(false),
+                // Whatever it is, what is left would never be sent. The end shows when the task reads: what came
+                // before goes first.
+                Err(_) => {
+                    bus.socket.hang_up();
+                    return bus.unsent.set(false);
+                }
             }
         }
     }
