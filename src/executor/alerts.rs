@@ -41,6 +41,7 @@ pub struct Alert {
 #[derive(Debug)]
 pub(super) struct Flight {
     child: ChildId,
+    /// As the log has it: cut, however long it came.
     name: String,
     timeout: u32,
     since: Instant,
@@ -68,7 +69,7 @@ impl Executor {
         self.last_alert = number;
         self.last_child += 1;
         let child = ChildId(self.last_child);
-        let Alert { name, timeout, .. } = request;
+        let (name, timeout) = (Escaped(request.name.as_bytes()).to_string(), request.timeout);
         let deadline = (timeout > 0).then(|| now.mono.after(timeout.into()));
         let (since, said) = (now.mono, Vec::new());
         self.alerts.push(Flight { child, name, timeout, since, deadline, killed: false, said });
@@ -101,7 +102,7 @@ impl Executor {
         if self.alerts.is_empty() {
             self.alerts = Vec::new();
         }
-        let name = Escaped(flight.name.as_bytes());
+        let name = &flight.name;
         let took = duration(u32::try_from(now.mono.since(flight.since)).unwrap_or(u32::MAX));
         let how = match ending {
             Ending::Exited(code) => format!("exited with status {code}"),
@@ -127,7 +128,7 @@ impl Executor {
             if flight.deadline.is_none_or(|at| at > now.mono) {
                 continue;
             }
-            let name = Escaped(flight.name.as_bytes());
+            let name = &flight.name;
             let line = if std::mem::replace(&mut flight.killed, true) {
                 flight.deadline = None;
                 line!(
